@@ -1,0 +1,1 @@
+"""One event loop for Python coroutines and Rust futures."""
