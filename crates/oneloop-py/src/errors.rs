@@ -1,0 +1,49 @@
+//! The engine's errors as Python exceptions, in the one place where they are turned.
+
+use std::io;
+
+use pyo3::exceptions::{
+    PyBlockingIOError, PyBrokenPipeError, PyConnectionAbortedError, PyConnectionRefusedError,
+    PyConnectionResetError, PyFileExistsError, PyFileNotFoundError, PyInterruptedError,
+    PyMemoryError, PyOSError, PyPermissionError, PyTimeoutError, PyValueError,
+};
+use pyo3::prelude::*;
+
+use crate::names;
+
+/// The exception for an I/O error: `OSError(errno, strerror)`, which Python makes the right subclass of, if
+/// the system reported it; the Python exception itself, if one was wrapped (`io::Error::other`);
+/// otherwise the class that fits the kind, with the message.
+pub(crate) fn from_io(py: Python<'_>, error: io::Error) -> PyErr {
+    if let Some(errno) = error.raw_os_error() {
+        let message = names::strerror(py).and_then(|strerror| strerror.call1((errno,)));
+        return match message {
+            Ok(message) => PyOSError::new_err((errno, message.unbind())),
+            Err(error) => error,
+        };
+    }
+    match error.downcast::<PyErr>() {
+        Ok(error) => error,
+        Err(error) => from_kind(&error),
+    }
+}
+
+fn from_kind(error: &io::Error) -> PyErr {
+    use io::ErrorKind;
+    let message = error.to_string();
+    match error.kind() {
+        ErrorKind::AlreadyExists => PyFileExistsError::new_err(message),
+        ErrorKind::BrokenPipe => PyBrokenPipeError::new_err(message),
+        ErrorKind::ConnectionAborted => PyConnectionAbortedError::new_err(message),
+        ErrorKind::ConnectionRefused => PyConnectionRefusedError::new_err(message),
+        ErrorKind::ConnectionReset => PyConnectionResetError::new_err(message),
+        ErrorKind::Interrupted => PyInterruptedError::new_err(message),
+        ErrorKind::InvalidInput => PyValueError::new_err(message),
+        ErrorKind::NotFound => PyFileNotFoundError::new_err(message),
+        ErrorKind::OutOfMemory => PyMemoryError::new_err(message),
+        ErrorKind::PermissionDenied => PyPermissionError::new_err(message),
+        ErrorKind::TimedOut => PyTimeoutError::new_err(message),
+        ErrorKind::WouldBlock => PyBlockingIOError::new_err(message),
+        _ => PyOSError::new_err(message),
+    }
+}

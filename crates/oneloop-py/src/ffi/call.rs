@@ -1,0 +1,113 @@
+//! Calls into Python that survive the interpreter's exit (see `thread`).
+//!
+//! The loop calls Python through these and not through PyO3's own `call` methods wherever the callee
+//! may be the user's: that is where a daemon thread sits when the interpreter ends it.
+
+use std::ptr::null_mut;
+
+use pyo3::ffi::{self, PyObject};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString, PyTuple};
+
+use super::error;
+use super::thread::survive_exit;
+
+unsafe extern "C-unwind" {
+    fn PyObject_Vectorcall(
+        callable: *mut PyObject,
+        args: *const *mut PyObject,
+        nargsf: usize,
+        kwnames: *mut PyObject,
+    ) -> *mut PyObject;
+    fn PyObject_VectorcallMethod(
+        name: *mut PyObject,
+        args: *const *mut PyObject,
+        nargsf: usize,
+        kwnames: *mut PyObject,
+    ) -> *mut PyObject;
+    fn PyObject_Call(
+        callable: *mut PyObject,
+        args: *mut PyObject,
+        kwargs: *mut PyObject,
+    ) -> *mut PyObject;
+}
+
+/// `callable(*args)`, without copying the arguments.
+///
+/// # Errors
+/// What the callable raised.
+#[inline]
+pub(crate) fn with_tuple<'py>(
+    callable: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: both objects are borrowed for the call, so the tuple and the items it owns outlive it;
+    // `ob_item` is the tuple's own array of `len` pointers.
+    let result = survive_exit(|| unsafe {
+        let items = (&raw const (*args.as_ptr().cast::<ffi::PyTupleObject>()).ob_item).cast();
+        PyObject_Vectorcall(callable.as_ptr(), items, args.len(), null_mut())
+    });
+    owned(callable.py(), result)
+}
+
+/// `callable(*args)`.
+///
+/// # Errors
+/// What the callable raised.
+#[inline]
+pub(crate) fn with<'py, const N: usize>(
+    callable: &Bound<'py, PyAny>,
+    args: [&Bound<'py, PyAny>; N],
+) -> PyResult<Bound<'py, PyAny>> {
+    let items = args.map(Bound::as_ptr);
+    // SAFETY: callable and arguments are borrowed for the call, so every pointer outlives it.
+    let result = survive_exit(|| unsafe {
+        PyObject_Vectorcall(callable.as_ptr(), items.as_ptr(), N, null_mut())
+    });
+    owned(callable.py(), result)
+}
+
+/// `callable(*args, **kwargs)`.
+///
+/// # Errors
+/// What the callable raised.
+pub(crate) fn with_keywords<'py>(
+    callable: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let kwargs = kwargs.map_or(null_mut(), Bound::as_ptr);
+    // SAFETY: callable, tuple and dict are borrowed for the call; a missing dict is NULL, as documented.
+    let result =
+        survive_exit(|| unsafe { PyObject_Call(callable.as_ptr(), args.as_ptr(), kwargs) });
+    owned(callable.py(), result)
+}
+
+/// `object.name(*args)` without making a bound method; the object is the first of `object_and_args`.
+///
+/// # Errors
+/// `AttributeError` if there is no such attribute, and what the method raised.
+#[inline]
+pub(crate) fn method<'py, const N: usize>(
+    name: &Bound<'py, PyString>,
+    object_and_args: [&Bound<'py, PyAny>; N],
+) -> PyResult<Bound<'py, PyAny>> {
+    const { assert!(N >= 1, "a method needs its object") };
+    let items = object_and_args.map(Bound::as_ptr);
+    // SAFETY: name, object and arguments are borrowed for the call, so every pointer outlives it; there is
+    // at least the object.
+    let result = survive_exit(|| unsafe {
+        PyObject_VectorcallMethod(name.as_ptr(), items.as_ptr(), N, null_mut())
+    });
+    owned(name.py(), result)
+}
+
+/// Takes over the reference that a C function returned, or the exception that it set.
+#[inline]
+fn owned(py: Python<'_>, result: *mut PyObject) -> PyResult<Bound<'_, PyAny>> {
+    // SAFETY: the functions above return a new reference, or NULL with an exception set.
+    match unsafe { Bound::from_owned_ptr_or_opt(py, result) } {
+        Some(object) => Ok(object),
+        None => Err(error::fetch(py)),
+    }
+}

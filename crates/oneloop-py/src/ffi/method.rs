@@ -1,0 +1,144 @@
+//! Method and attribute tables of the types that `raw_type` builds.
+//!
+//! A body is a plain safe function over the object and its payload. It is passed by value and, being
+//! a function item, has no size: the C entry point is generated from its type alone, so a call goes
+//! straight into the body, and the table needs no closure.
+
+use std::ffi::{CStr, c_int, c_void};
+use std::marker::PhantomData;
+use std::ptr::{NonNull, null_mut};
+
+use pyo3::exceptions::PyAttributeError;
+use pyo3::ffi::{self, PyObject};
+use pyo3::prelude::*;
+
+use super::entry;
+use super::raw_type::{Payload, payload_of};
+
+/// One method of a type whose payload is `P`.
+pub(crate) struct Method<P>(pub(super) ffi::PyMethodDef, PhantomData<P>);
+
+/// One attribute of a type whose payload is `P`.
+pub(crate) struct Attribute<P>(pub(super) ffi::PyGetSetDef, PhantomData<P>);
+
+/// A method without arguments.
+pub(crate) fn noargs<P, F>(name: &'static CStr, doc: &'static CStr, body: F) -> Method<P>
+where
+    P: Payload,
+    F: for<'py> Fn(&Bound<'py, PyAny>, &P) -> PyResult<Bound<'py, PyAny>> + Copy + 'static,
+{
+    unsafe extern "C" fn call<P, F>(object: *mut PyObject, _: *mut PyObject) -> *mut PyObject
+    where
+        P: Payload,
+        F: for<'py> Fn(&Bound<'py, PyAny>, &P) -> PyResult<Bound<'py, PyAny>> + Copy + 'static,
+    {
+        let run = |py: Python<'_>| {
+            // SAFETY: the method descriptor has checked the object's type, which has no subclasses; the
+            // caller holds it during the call, and `owner` until the end of this one.
+            let owner = unsafe { Bound::from_borrowed_ptr(py, object) };
+            // SAFETY: of that type, and `owner` holds it for as long as the reference lives.
+            let payload = unsafe { payload_of::<P>(owner.as_ptr()) };
+            conjure::<F>()(&owner, payload).map(Bound::into_ptr)
+        };
+        // SAFETY: called by CPython, so the thread is attached.
+        unsafe { entry::enter(run) }
+    }
+
+    let _ = body;
+    Method(
+        ffi::PyMethodDef {
+            ml_name: name.as_ptr(),
+            ml_meth: ffi::PyMethodDefPointer {
+                PyCFunction: call::<P, F>,
+            },
+            ml_flags: ffi::METH_NOARGS,
+            ml_doc: doc.as_ptr(),
+        },
+        PhantomData,
+    )
+}
+
+/// An attribute that can be read.
+pub(crate) fn getter<P, G>(name: &'static CStr, get: G) -> Attribute<P>
+where
+    P: Payload,
+    G: for<'py> Fn(Python<'py>, &P) -> PyResult<Bound<'py, PyAny>> + Copy + 'static,
+{
+    let _ = get;
+    Attribute(
+        ffi::PyGetSetDef {
+            name: name.as_ptr(),
+            get: Some(read::<P, G>),
+            set: None,
+            doc: std::ptr::null(),
+            closure: null_mut(),
+        },
+        PhantomData,
+    )
+}
+
+/// An attribute that can be read and assigned; deleting it is refused.
+pub(crate) fn property<P, G, S>(name: &'static CStr, get: G, set: S) -> Attribute<P>
+where
+    P: Payload,
+    G: for<'py> Fn(Python<'py>, &P) -> PyResult<Bound<'py, PyAny>> + Copy + 'static,
+    S: for<'py> Fn(&P, Bound<'py, PyAny>) -> PyResult<()> + Copy + 'static,
+{
+    let _ = set;
+    let mut attribute = getter(name, get);
+    attribute.0.set = Some(write::<P, S>);
+    attribute
+}
+
+unsafe extern "C" fn read<P, G>(object: *mut PyObject, _: *mut c_void) -> *mut PyObject
+where
+    P: Payload,
+    G: for<'py> Fn(Python<'py>, &P) -> PyResult<Bound<'py, PyAny>> + Copy + 'static,
+{
+    let run = |py: Python<'_>| {
+        // SAFETY: as in `noargs`: the descriptor has checked the type.
+        let owner = unsafe { Bound::from_borrowed_ptr(py, object) };
+        // SAFETY: as in `noargs`: of the type, and held by `owner`.
+        let payload = unsafe { payload_of::<P>(owner.as_ptr()) };
+        conjure::<G>()(py, payload).map(Bound::into_ptr)
+    };
+    // SAFETY: called by CPython, so the thread is attached.
+    unsafe { entry::enter(run) }
+}
+
+unsafe extern "C" fn write<P, S>(
+    object: *mut PyObject,
+    value: *mut PyObject,
+    _: *mut c_void,
+) -> c_int
+where
+    P: Payload,
+    S: for<'py> Fn(&P, Bound<'py, PyAny>) -> PyResult<()> + Copy + 'static,
+{
+    let run = |py: Python<'_>| {
+        // SAFETY: as in `noargs`: the descriptor has checked the type.
+        let owner = unsafe { Bound::from_borrowed_ptr(py, object) };
+        // SAFETY: as in `noargs`: of the type, and held by `owner`.
+        let payload = unsafe { payload_of::<P>(owner.as_ptr()) };
+        // SAFETY: a live object that the caller holds, or NULL.
+        match unsafe { Bound::from_borrowed_ptr_or_opt(py, value) } {
+            Some(value) => conjure::<S>()(payload, value).map(|()| 0),
+            None => Err(PyAttributeError::new_err("the attribute cannot be deleted")),
+        }
+    };
+    // SAFETY: called by CPython, so the thread is attached.
+    unsafe { entry::enter(run) }
+}
+
+/// The value of a function item's type.
+fn conjure<F: Copy + 'static>() -> F {
+    const {
+        assert!(
+            size_of::<F>() == 0,
+            "a table's body is a function item or captures nothing"
+        )
+    };
+    // SAFETY: the type has no size, so there is nothing to read; a value of it was passed to the table's
+    // constructor, so the type is inhabited, and it is `Copy`.
+    unsafe { NonNull::<F>::dangling().read() }
+}

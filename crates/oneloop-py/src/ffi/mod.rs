@@ -1,0 +1,21 @@
+//! Raw CPython: the crate's only `unsafe`.
+//!
+//! Everything here exists because PyO3 cannot say it: a native subclass of a Python class, a call
+//! that survives the interpreter ending the thread, an object slot that costs one word. Each file
+//! offers safe functions with a stated contract; the rest of the crate denies `unsafe`.
+//!
+//! The promises rest on the GIL: `lib` declares `gil_used = true`, so a payload or a [`slot::Slot`]
+//! is never entered by two threads at once. A free-threaded build needs another answer first.
+#![allow(
+    unsafe_code,
+    reason = "the binding to CPython's C API that PyO3 has no safe form of"
+)]
+
+pub(crate) mod call;
+pub(crate) mod context;
+mod entry;
+pub(crate) mod error;
+pub(crate) mod method;
+pub(crate) mod raw_type;
+pub(crate) mod slot;
+pub(crate) mod thread;

@@ -1,0 +1,67 @@
+//! One Python object that a native payload owns, behind a shared reference.
+//!
+//! Payloads are entered from Python at any time and any depth, so all their methods take `&self`.
+//! A slot is entered only to move or copy the pointer: nothing that could call back, least of all a
+//! drop, happens inside, and what is replaced is handed out to be dropped afterwards.
+
+use std::cell::UnsafeCell;
+
+use pyo3::prelude::*;
+
+use super::raw_type::{Halt, Visit};
+
+/// An optional reference with interior mutability. `Send`, since Python may free its owner on any
+/// thread; not `Sync`, since it is only ever reached with the GIL.
+pub(crate) struct Slot(UnsafeCell<Option<Py<PyAny>>>);
+
+impl Slot {
+    /// A slot that owns `object`.
+    pub(crate) fn new(object: Option<Bound<'_, PyAny>>) -> Self {
+        Self(UnsafeCell::new(object.map(Bound::unbind)))
+    }
+
+    /// A new reference to what is in it.
+    #[inline]
+    pub(crate) fn get<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        // SAFETY: the slot is not `Sync`, and no reference into it leaves this module; incrementing a
+        // count runs no foreign code, so nothing else can enter while this one lives.
+        unsafe {
+            (*self.0.get())
+                .as_ref()
+                .map(|object| object.bind(py).clone())
+        }
+    }
+
+    /// Puts `object` in and returns what was there.
+    #[inline]
+    #[must_use = "dropping the old object may run Python code; do it where that is harmless"]
+    pub(crate) fn replace<'py>(
+        &self,
+        py: Python<'py>,
+        object: Option<Bound<'py, PyAny>>,
+    ) -> Option<Bound<'py, PyAny>> {
+        let object = object.map(Bound::unbind);
+        // SAFETY: as in `get`; `mem::replace` only moves.
+        let old = unsafe { std::mem::replace(&mut *self.0.get(), object) };
+        old.map(|object| object.into_bound(py))
+    }
+
+    /// Takes out what is in it.
+    #[inline]
+    #[must_use = "dropping the old object may run Python code; do it where that is harmless"]
+    pub(crate) fn take<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.replace(py, None)
+    }
+
+    /// Shows the object to the garbage collector.
+    ///
+    /// # Errors
+    /// The collector's wish to stop.
+    pub(crate) fn traverse(&self, visit: &Visit<'_>) -> Result<(), Halt> {
+        // SAFETY: as in `get`; a visitor neither runs Python code nor changes the object graph.
+        match unsafe { (*self.0.get()).as_ref() } {
+            Some(object) => visit.object(object),
+            None => Ok(()),
+        }
+    }
+}
