@@ -1,0 +1,126 @@
+//! The crate's syscalls beside those of the drivers, and the unsafe that they need.
+//!
+//! Promises: nothing here panics, every failure is an `io::Error`, and every function may be called from any thread.
+//! rustix comes first; libc only where rustix has a gap (`pthread_atfork`, which is no syscall, and `epoll_pwait2`,
+//! which rustix rounds to milliseconds unless it is told at compile time that no old kernel will ever be met).
+//!
+//! It does not know what a loop is.
+#![allow(
+    unsafe_code,
+    reason = "the one place for syscalls, see the style guide's point 8"
+)]
+
+use std::io;
+use std::os::fd::{BorrowedFd, RawFd};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Nanoseconds of `CLOCK_MONOTONIC`: the clock of `time.monotonic()` and of every deadline.
+pub(crate) fn monotonic_ns() -> i64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    // Saturating: 292 years of uptime are not worth a panic path in the hottest clock of the crate.
+    (now.tv_sec as i64)
+        .saturating_mul(1_000_000_000)
+        .saturating_add(now.tv_nsec as i64)
+}
+
+/// How often this process, counted through its ancestors, was forked since [`watch_forks`] was first called.
+///
+/// What was made under another generation was inherited: it belongs to a parent that goes on using it.
+#[inline]
+pub(crate) fn fork_generation() -> u64 {
+    // Relaxed: the only writer is the child's only thread, before fork() returns in it; threads that it starts later
+    // see the value through the start of the thread itself.
+    GENERATION.load(Ordering::Relaxed)
+}
+
+/// Begins to count forks, once per process; later calls cost one load. Drivers call it when they are made.
+pub(crate) fn watch_forks() -> io::Result<()> {
+    static REGISTERED: OnceLock<libc::c_int> = OnceLock::new();
+    let code = *REGISTERED.get_or_init(|| {
+        // SAFETY: `count_fork` is a plain function that lives as long as the program text (neither an executable nor
+        // a Python extension module is ever unloaded) and does nothing but an atomic add, which is allowed in the
+        // child of a process with several threads.
+        unsafe { libc::pthread_atfork(None, None, Some(count_fork)) }
+    });
+    match code {
+        0 => Ok(()),
+        code => Err(io::Error::from_raw_os_error(code)),
+    }
+}
+
+/// An error unless `born` is the present generation: the guard before each use of a kernel object that fork shares.
+#[inline]
+pub(crate) fn refuse_inherited(born: u64) -> io::Result<()> {
+    if born == fork_generation() {
+        return Ok(());
+    }
+    Err(io::Error::other(
+        "this event loop was inherited through fork() and belongs to the parent process",
+    ))
+}
+
+/// Lends `fd` to `f` as a borrowed descriptor; a negative number is `EBADF`, as the kernel would have it.
+pub(crate) fn with_fd<R>(
+    fd: RawFd,
+    f: impl FnOnce(BorrowedFd<'_>) -> io::Result<R>,
+) -> io::Result<R> {
+    if fd < 0 {
+        return Err(rustix::io::Errno::BADF.into());
+    }
+    // SAFETY: not negative, so the niche of `BorrowedFd` is respected, and the borrow cannot leave this call. That it
+    // is open is the business of whoever registered it; if it is not, the kernel answers EBADF, which is returned.
+    f(unsafe { BorrowedFd::borrow_raw(fd) })
+}
+
+/// `epoll_pwait2`: waits with nanosecond precision and fills `ready` from its start, up to its capacity.
+///
+/// Through the bare syscall number, since the C library's wrapper is newer than the systems we run on.
+#[cfg(target_os = "linux")]
+pub(crate) fn epoll_pwait2(
+    set: BorrowedFd<'_>,
+    ready: &mut Vec<rustix::event::epoll::Event>,
+    timeout: std::time::Duration,
+) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+
+    /// `struct __kernel_timespec`: 64 bits on every architecture, unlike the C library's own.
+    #[repr(C)]
+    struct Timespec {
+        secs: i64,
+        nanos: i64,
+    }
+
+    ready.clear();
+    let timeout = Timespec {
+        secs: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+        nanos: timeout.subsec_nanos().into(),
+    };
+    let capacity = libc::c_int::try_from(ready.capacity()).unwrap_or(libc::c_int::MAX);
+    // SAFETY: rustix's `epoll::Event` has the kernel's layout, `ready` has room for `capacity` of them, and `timeout`
+    // outlives the call. A null signal mask leaves the thread's own in place.
+    let count = unsafe {
+        libc::syscall(
+            libc::SYS_epoll_pwait2,
+            set.as_raw_fd(),
+            ready.as_mut_ptr(),
+            capacity,
+            &raw const timeout,
+            std::ptr::null::<libc::sigset_t>(),
+            0usize,
+        )
+    };
+    let Ok(count) = usize::try_from(count) else {
+        return Err(io::Error::last_os_error());
+    };
+    // SAFETY: the kernel wrote `count` events, at most `capacity`.
+    unsafe { ready.set_len(count) };
+    Ok(())
+}
+
+static GENERATION: AtomicU64 = AtomicU64::new(0);
+
+extern "C" fn count_fork() {
+    // Relaxed: see `fork_generation`.
+    GENERATION.fetch_add(1, Ordering::Relaxed);
+}
