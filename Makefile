@@ -1,0 +1,58 @@
+# What a person runs in this repository. Every target sets up what it needs; what cannot be set up is
+# named in one line (scripts/prerequisites). The work itself is in scripts/, each with a header of its own.
+#
+#   make demo PYTHON=python3.13      PYTHON chooses the interpreter (default python3)
+
+PYTHON ?= python3
+VENV ?= .venv
+export PYTHON VENV
+# rustup tells new users to open a new shell; not having done so is no reason to fail.
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-rust test-python test-all lint fmt bench-instructions clean
+
+help: ## say what the targets are
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## the first program in every form, and 10,000 coroutines that sleep at once
+	@scripts/prerequisites build
+	@$(PYTHON) scripts/environment.py >/dev/null
+	@$(VENV)/bin/python scripts/demo.py
+
+test: ## every test, Rust and Python, and the lints, on one interpreter
+	@scripts/prerequisites test
+	@$(PYTHON) scripts/check.py rust lint python
+
+test-rust: ## only Rust: format, clippy, tests on both drivers, docs, loom
+	@scripts/prerequisites test
+	@$(PYTHON) scripts/check.py rust
+
+test-python: ## only Python: our tests on both drivers, CPython's own asyncio tests
+	@scripts/prerequisites build
+	@$(PYTHON) scripts/check.py python
+
+lint: ## ruff, mypy and stubtest
+	@scripts/prerequisites build
+	@$(PYTHON) scripts/check.py lint
+
+test-all: ## Rust and lints once, then the Python tests on every CPython version, with both drivers
+	@scripts/prerequisites test
+	@ONELOOP_CONFORMANCE_DRIVERS="epoll portable" \
+		$(PYTHON) scripts/matrix.py --first "$(PYTHON) scripts/check.py rust lint" 3.11 3.12 3.13 3.14 3.15
+
+bench-instructions: ## instructions per operation, beside asyncio and other loops (callgrind)
+	@scripts/prerequisites build
+	@scripts/debian-packages valgrind
+	@benches/instructions/run
+
+fmt: ## format Rust and Python
+	@scripts/prerequisites test
+	@$(PYTHON) scripts/environment.py test lint >/dev/null
+	cargo fmt --all
+	$(VENV)/bin/python -m ruff check --fix
+	$(VENV)/bin/python -m ruff format
+
+clean: ## delete what was built here (not the interpreters: scripts/interpreters remove)
+	rm -rf target .venv .cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

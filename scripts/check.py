@@ -1,0 +1,96 @@
+"""The checks of this repository, by group: what `make test` and its parts run.
+
+Usage: PYTHON scripts/check.py GROUP ...
+
+GROUP is `rust` (format, clippy, tests on both drivers, doc tests, docs, loom), `lint` (ruff, mypy, stubtest) or
+`python` (pytest on both drivers, then CPython's own asyncio tests). `lint` and `python` use an environment for
+the interpreter that runs this script (see environment.py). ONELOOP_CONFORMANCE_DRIVERS lists the drivers of the
+last step, by default epoll alone: the conformance run is the longest step, and `make test-all` runs it on both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from environment import ROOT
+from steps import Step, run_steps
+
+DRIVERS = ("epoll", "portable")
+TARGET = os.environ.get("CARGO_TARGET_DIR") or str(ROOT / "target")
+VENV = ROOT / (os.environ.get("VENV") or ".venv")
+TYPED = ("python/oneloop", "scripts", "examples", "tests")
+
+
+def cargo(*arguments: str) -> tuple[str, ...]:
+    return ("cargo", *arguments)
+
+
+def rust() -> Iterator[Step]:
+    # The extension crate is compiled for an interpreter, so clippy is told which one.
+    interpreter = {"PYO3_PYTHON": sys.executable}
+    yield Step("rustfmt", cargo("fmt", "--all", "--check"))
+    clippy = cargo("clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings")
+    yield Step("clippy", clippy, interpreter)
+    nextest = subprocess.run(cargo("nextest", "--version"), capture_output=True, check=False).returncode == 0
+    tests = ("nextest", "run", "--no-fail-fast") if nextest else ("test", "--lib", "--bins", "--tests", "--examples")
+    for driver in DRIVERS:
+        run = cargo(*tests, "--package", "oneloop", "--locked")
+        yield Step(f"Rust tests, {driver}", run, {"ONELOOP_DRIVER": driver})
+    yield Step("Rust doc tests", cargo("test", "--doc", "--package", "oneloop", "--locked"))
+    docs = cargo("doc", "--no-deps", "--package", "oneloop", "--locked")
+    yield Step("Rust docs", docs, {"RUSTDOCFLAGS": "-D warnings"})
+    # Other flags would throw the whole target directory away, twice; in release, as loom runs a test many times.
+    loom = cargo("test", "--package", "oneloop", "--lib", "--release", "--locked", "--target-dir", f"{TARGET}/loom")
+    flags = f"{os.environ.get('RUSTFLAGS', '')} --cfg loom".strip()
+    yield Step("loom", (*loom, "loom_"), {"RUSTFLAGS": flags, "LOOM_MAX_PREEMPTIONS": "3"})
+
+
+def environment(*groups: str) -> Step:
+    prepare = (sys.executable, "scripts/environment.py", "--venv", str(VENV), *groups)
+    return Step("environment and wheel", prepare, needed=True)
+
+
+def lint() -> Iterator[Step]:
+    python = str(VENV / "bin" / "python")
+    yield environment("test", "lint")
+    yield Step("ruff", (python, "-m", "ruff", "check"))
+    yield Step("ruff format", (python, "-m", "ruff", "format", "--check", "--diff"))
+    present = [name for name in TYPED if (ROOT / name).is_dir()]
+    for version in ("3.11", "3.14"):  # both sides of what the code asks sys.version_info about
+        mypy = (python, "-m", "mypy", "--python-version", version, *present, "scripts/interpreters")
+        yield Step(f"mypy for {version}", mypy)
+    yield Step("stubtest", (python, "-m", "mypy.stubtest", "oneloop"))
+
+
+def python() -> Iterator[Step]:
+    python = str(VENV / "bin" / "python")
+    yield environment("test")
+    for driver in DRIVERS:
+        yield Step(f"Python tests, {driver}", (python, "-m", "pytest"), {"ONELOOP_DRIVER": driver})
+    for driver in (os.environ.get("ONELOOP_CONFORMANCE_DRIVERS") or "epoll").split():
+        run = (python, "tests/stdlib/run.py", "--driver", driver, "--jobs", "2")
+        yield Step(f"CPython's asyncio tests, {driver}", run)
+
+
+GROUPS = {"rust": rust, "lint": lint, "python": python}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Run groups of checks.")
+    parser.add_argument("groups", nargs="+", choices=GROUPS)
+    asked = parser.parse_args().groups
+    groups = [group for group in GROUPS if group in asked]  # in the order that the environments build on
+    steps: dict[str, Step] = {}
+    for group in groups:
+        for step in GROUPS[group]():
+            steps.setdefault(step.name, step)
+    title = f"{' '.join(groups)} on CPython {'.'.join(map(str, sys.version_info[:3]))}"
+    return run_steps(title, steps.values())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
