@@ -1,0 +1,1 @@
+"""A package whose module is a program: `python -m oneloop -m greetings.hello NAME`."""
