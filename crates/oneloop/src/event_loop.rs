@@ -1,0 +1,535 @@
+//! `EventLoop`: the parts put together, and what its owner may ask of them.
+//!
+//! One idea carries it: everything that ever runs is an entry in one ready queue, in the order in which it became ready. Running is in
+//! `tick`; this file holds the state, the ways into the queue, the descriptors, and closing.
+//!
+//! **Ownership.** While a run lasts, the state belongs to the thread that runs; [`EventLoop::place`] tells a caller where it stands, and
+//! [`EventLoop::push_remote`] is what any other thread may use. While stopped, the state belongs to whoever calls, one at a time.
+
+use std::cell::Cell;
+use std::io;
+use std::os::fd::{OwnedFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use async_task::Runnable;
+
+use crate::cell::OwnerCell;
+use crate::current;
+use crate::driver::{Driver, Events, Kind, Token};
+use crate::executor::Executor;
+use crate::host::Host;
+use crate::inbox::{Inbox, Rejected};
+use crate::instant::Instant;
+use crate::reactor::{Reactor, Remote, RemoteCall};
+use crate::ready::Ring;
+use crate::registry::{self, Direction, Ready, Registry, Wait};
+use crate::sys;
+use crate::timers::{TimerKey, Timers};
+
+/// What the ready ring and the inbox hold.
+pub(crate) enum Item<E> {
+    /// An entry of the host's.
+    Entry(E),
+    /// The next step of a Rust task.
+    Step(Runnable),
+    /// A call that another thread asked for.
+    Call(RemoteCall),
+}
+
+/// What a timer becomes when it is due.
+pub(crate) enum Due<E> {
+    Entry(E),
+    Wake(Waker),
+}
+
+/// Where a caller stands towards a loop.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// The loop is not running: it belongs to whoever calls.
+    Stopped,
+    /// On the thread that runs the loop.
+    Inside,
+    /// On another thread than the one that runs the loop.
+    Outside,
+}
+
+/// The driver and what it was told. The driver is absent while a wait has it.
+pub(crate) struct Io<W> {
+    pub(crate) driver: Option<Driver>,
+    pub(crate) registry: Registry<W>,
+}
+
+/// An event loop that runs for `H`.
+pub struct EventLoop<H: Host> {
+    pub(crate) host: H,
+    pub(crate) ready: OwnerCell<Ring<Item<H::Entry>>>,
+    pub(crate) timers: OwnerCell<Timers<Due<H::Entry>>>,
+    pub(crate) io: OwnerCell<Io<H::Watch>>,
+    pub(crate) inbox: Arc<Inbox<Item<H::Entry>>>,
+    remote: Arc<dyn Remote>,
+    pub(crate) executor: Executor,
+    pub(crate) pacing: Pacing,
+    kind: Kind,
+    backend: &'static str,
+    /// The thread that runs the loop (`current::thread_token`), zero while stopped. Relaxed everywhere: a thread only ever needs to
+    /// recognise its own number, and sees its own writes.
+    owner: AtomicUsize,
+    /// Set by `stop`, from any thread. Relaxed: it orders nothing but itself.
+    pub(crate) stopping: AtomicBool,
+    /// Set once by `close`, read from any thread. Relaxed, as the inbox decides under its lock what a late push does.
+    closed: AtomicBool,
+    /// `sys::fork_generation` when the driver was made.
+    generation: Cell<u64>,
+    /// The buffers of a tick, kept for their capacity.
+    pub(crate) scratch: Scratch<H>,
+    /// The last time that the host's clock told without failing, for code that cannot take an error.
+    last_now: Cell<Instant>,
+}
+
+/// When the loop last polled and last let other threads at the host.
+pub(crate) struct Pacing {
+    pub(crate) polled_at: Cell<Instant>,
+    pub(crate) blocked_at: Cell<Instant>,
+    /// Something was registered, connected, closed or written since the last poll, which may have made a descriptor ready.
+    pub(crate) dirty: Cell<bool>,
+}
+
+pub(crate) struct Scratch<H: Host> {
+    pub(crate) events: OwnerCell<Events>,
+    pub(crate) deliveries: OwnerCell<Vec<Ready<H::Watch>>>,
+    inbox: OwnerCell<Vec<Item<H::Entry>>>,
+}
+
+impl<H: Host> EventLoop<H> {
+    /// A loop on the driver that `kind` asks for.
+    ///
+    /// # Errors
+    ///
+    /// The driver's: no descriptor left, or a driver that this system does not have.
+    pub fn new(kind: Kind, host: H) -> io::Result<Self> {
+        Ok(Self::with_driver(Driver::new(kind)?, kind, host))
+    }
+
+    /// A loop on a driver that exists already, such as a scripted one; `kind` is what replaces it should its thread be lost by a fork.
+    pub fn with_driver(driver: Driver, kind: Kind, host: H) -> Self {
+        let inbox = Arc::new(Inbox::new(driver.notifier()));
+        Self {
+            host,
+            ready: OwnerCell::new(Ring::new()),
+            timers: OwnerCell::new(Timers::new()),
+            remote: Arc::clone(&inbox) as Arc<dyn Remote>,
+            inbox,
+            executor: Executor::default(),
+            pacing: Pacing {
+                polled_at: Cell::default(),
+                blocked_at: Cell::default(),
+                dirty: Cell::new(true),
+            },
+            kind,
+            backend: driver.name(),
+            io: OwnerCell::new(Io {
+                driver: Some(driver),
+                registry: Registry::new(),
+            }),
+            owner: AtomicUsize::new(0),
+            stopping: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            generation: Cell::new(sys::fork_generation()),
+            scratch: Scratch {
+                events: OwnerCell::default(),
+                deliveries: OwnerCell::default(),
+                inbox: OwnerCell::default(),
+            },
+            last_now: Cell::default(),
+        }
+    }
+
+    /// Who the loop runs for.
+    pub fn host(&self) -> &H {
+        &self.host
+    }
+
+    /// The name of the driver.
+    pub fn backend(&self) -> &'static str {
+        self.backend
+    }
+
+    /// Where the calling thread stands.
+    #[inline]
+    pub fn place(&self) -> Place {
+        match self.owner.load(Ordering::Relaxed) {
+            0 => Place::Stopped,
+            owner if owner == current::thread_token() => Place::Inside,
+            _ => Place::Outside,
+        }
+    }
+
+    /// Whether [`EventLoop::close`] was called.
+    #[inline]
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// Has the current run, or the next one, return at the end of its tick. From any thread; like asyncio's, it does not end a wait.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Appends an entry to the ready ring. For the owner; elsewhere, [`EventLoop::push_remote`].
+    #[inline]
+    pub fn push(&self, entry: H::Entry) {
+        self.push_item(Item::Entry(entry));
+    }
+
+    /// Appends an entry to the loop's inbox and ends its wait. From any thread.
+    ///
+    /// # Errors
+    ///
+    /// Gives the entry back if the loop is closed.
+    pub fn push_remote(&self, entry: H::Entry) -> Result<(), H::Entry> {
+        match self.inbox.push(Item::Entry(entry)) {
+            Err(Rejected(Item::Entry(entry))) => Err(entry),
+            _ => Ok(()),
+        }
+    }
+
+    /// Arms a timer whose entry becomes ready once `deadline` is reached on the host's clock. For the owner.
+    pub fn arm(&self, deadline: Instant, entry: H::Entry) -> TimerKey {
+        self.timers
+            .with(|timers| timers.arm(deadline, Due::Entry(entry)))
+    }
+
+    /// Cancels a timer and gives back its entry, unless it has fired. For the owner.
+    pub fn cancel(&self, timer: TimerKey) -> Option<H::Entry> {
+        match self.timers.with(|timers| timers.cancel(timer))? {
+            Due::Entry(entry) => Some(entry),
+            Due::Wake(waker) => {
+                drop(waker);
+                None
+            }
+        }
+    }
+
+    /// Watches one direction of a descriptor, level-triggered, and returns the watch it replaces. For the owner.
+    ///
+    /// # Errors
+    ///
+    /// The driver's (closed, or of a kind that cannot be polled), `AlreadyExists` if a stream of this loop has the descriptor,
+    /// `InvalidInput` if it is negative. The watch is dropped, and an earlier one stays.
+    pub fn watch(
+        &self,
+        fd: RawFd,
+        direction: Direction,
+        watch: H::Watch,
+    ) -> io::Result<Option<H::Watch>> {
+        self.renew_after_fork()?;
+        self.pacing.dirty.set(true);
+        let result = self.io.with(|io| {
+            let driver = io.driver.as_mut().ok_or_else(waiting)?;
+            Ok::<_, io::Error>(io.registry.watch(driver, fd, direction, watch))
+        })?;
+        // Dropped here, outside the cell.
+        result.map_err(|(error, _watch)| error)
+    }
+
+    /// Ends the watch on one direction of a descriptor and returns it. The descriptor may be closed already. For the owner.
+    pub fn unwatch(&self, fd: RawFd, direction: Direction) -> Option<H::Watch> {
+        self.renew_after_fork().ok()?;
+        self.io
+            .with(|io| io.registry.unwatch(io.driver.as_mut()?, fd, direction))
+    }
+
+    /// The watch on one direction of a descriptor. For the owner.
+    pub fn watched(&self, fd: RawFd, direction: Direction) -> Option<H::Watch> {
+        self.io
+            .with(|io| io.registry.watched(fd, direction).cloned())
+    }
+
+    /// Calls `visit` with every entry and every watch that the loop holds, for a garbage collector. What cannot be reached at the
+    /// moment is left out. `visit` must not call the loop.
+    pub fn visit(&self, mut visit: impl FnMut(Held<'_, H>)) {
+        self.ready.try_with(|ready| {
+            for item in ready.iter() {
+                if let Item::Entry(entry) = item {
+                    visit(Held::Entry(entry));
+                }
+            }
+        });
+        self.timers.try_with(|timers| {
+            for due in timers.iter() {
+                if let Due::Entry(entry) = due {
+                    visit(Held::Entry(entry));
+                }
+            }
+        });
+        self.io.try_with(|io| {
+            for watch in io.registry.iter() {
+                visit(Held::Watch(watch));
+            }
+        });
+    }
+
+    /// Closes the loop: refuses new tasks; drops every future; drops ring, timers, watches and inbox; then the driver. Everything
+    /// foreign is dropped on this thread, outside every cell. A second call does nothing.
+    ///
+    /// # Errors
+    ///
+    /// `ResourceBusy` if the loop is running.
+    pub fn close(&self) -> io::Result<()> {
+        if self.place() != Place::Stopped {
+            return Err(io::Error::from(io::ErrorKind::ResourceBusy));
+        }
+        if self.closed.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.executor.close();
+        while self.executor.live() > 0 {
+            self.executor.wake_all();
+            self.empty_ring();
+        }
+        self.empty_ring();
+        drop(self.timers.with(Timers::drain));
+        drop(self.io.with(|io| io.registry.drain()));
+        drop(self.inbox.close());
+        // What ran in those drops may have queued more.
+        self.empty_ring();
+        drop(self.io.with(|io| io.driver.take()));
+        Ok(())
+    }
+
+    /// Makes this thread the owner.
+    pub(crate) fn claim(&self) -> bool {
+        self.owner
+            .compare_exchange(
+                0,
+                current::thread_token(),
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            )
+            .is_ok()
+    }
+
+    pub(crate) fn disclaim(&self) {
+        self.owner.store(0, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn push_item(&self, item: Item<H::Entry>) {
+        // One FIFO: what other threads pushed before this must run before it.
+        if self.inbox.has_items() {
+            self.drain_inbox();
+        }
+        self.ready.with(|ready| ready.push(item));
+    }
+
+    /// Moves what other threads pushed to the ring.
+    pub(crate) fn drain_inbox(&self) {
+        let mut items = self.scratch.inbox.take();
+        self.inbox.drain(&mut items);
+        self.ready.with(|ready| {
+            for item in items.drain(..) {
+                ready.push(item);
+            }
+        });
+        self.scratch.inbox.with(|scratch| *scratch = items);
+    }
+
+    /// In a forked child, replaces what the child would share with its parent. A load and a comparison otherwise.
+    #[inline]
+    pub(crate) fn renew_after_fork(&self) -> io::Result<()> {
+        let generation = sys::fork_generation();
+        if generation == self.generation.get() || self.is_closed() {
+            return Ok(());
+        }
+        self.renew(generation)
+    }
+
+    #[cold]
+    fn renew(&self, generation: u64) -> io::Result<()> {
+        if self.place() == Place::Outside {
+            // The thread that ran the loop does not exist in this process.
+            self.disclaim();
+        }
+        self.rebuild_driver()?;
+        self.generation.set(generation);
+        self.host.after_fork();
+        Ok(())
+    }
+
+    /// Gives the loop a fresh set with a fresh notifier, and watches everything again.
+    pub(crate) fn rebuild_driver(&self) -> io::Result<()> {
+        let mut driver = match self.io.with(|io| io.driver.take()) {
+            Some(mut driver) => {
+                driver.abandon_after_fork()?;
+                driver
+            }
+            // A thread that this process does not have took it into its wait.
+            None => Driver::new(self.kind)?,
+        };
+        self.inbox
+            .replace_after_fork(driver.notifier())
+            .map_err(|_| io::Error::other("a thread lost by fork held the loop's inbox"))?;
+        let mut out = Vec::new();
+        self.io.with(|io| {
+            io.registry.restore(&mut driver, &mut out);
+            io.driver = Some(driver);
+        });
+        for ready in out {
+            if let Ready::Wake(waker) = ready {
+                waker.wake();
+            }
+        }
+        Ok(())
+    }
+
+    fn empty_ring(&self) {
+        self.drain_inbox();
+        while let Some(item) = self.ready.with(Ring::pop) {
+            drop(item);
+        }
+    }
+}
+
+/// What [`EventLoop::visit`] shows.
+pub enum Held<'a, H: Host> {
+    /// An entry that is ready or waits for its time.
+    Entry(&'a H::Entry),
+    /// A watch on a descriptor.
+    Watch(&'a H::Watch),
+}
+
+impl<H: Host> Drop for EventLoop<H> {
+    fn drop(&mut self) {
+        // A running loop is held by its run, so this can only be a stopped one.
+        let _ = self.close();
+    }
+}
+
+impl<H: Host> Reactor for EventLoop<H> {
+    fn now(&self) -> Instant {
+        // A clock that fails ends the run at the next tick, which asks it again; a future meanwhile sees the time that was last known.
+        if let Ok(now) = self.host.now() {
+            self.last_now.set(now);
+        }
+        self.last_now.get()
+    }
+
+    fn arm(&self, deadline: Instant, waker: Waker) -> TimerKey {
+        self.timers
+            .with(|timers| timers.arm(deadline, Due::Wake(waker)))
+    }
+
+    fn cancel(&self, timer: TimerKey) {
+        drop(self.timers.with(|timers| timers.cancel(timer)));
+    }
+
+    fn register(&self, fd: RawFd) -> io::Result<Token> {
+        self.renew_after_fork()?;
+        self.pacing.dirty.set(true);
+        self.io.with(|io| {
+            let driver = io.driver.as_mut().ok_or_else(waiting)?;
+            io.registry.register(driver, fd)
+        })
+    }
+
+    fn poll_ready(
+        &self,
+        token: Token,
+        direction: Direction,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.io.with(|io| io.registry.is_ready(token, direction)) {
+            return Poll::Ready(Ok(()));
+        }
+        let waker = context.waker().clone();
+        match self.io.with(|io| io.registry.wait(token, direction, waker)) {
+            Wait::Ready(waker) => {
+                drop(waker);
+                Poll::Ready(Ok(()))
+            }
+            Wait::Pending(waker) => {
+                drop(waker);
+                Poll::Pending
+            }
+            Wait::Gone(waker) => {
+                drop(waker);
+                Poll::Ready(Err(io::Error::from(io::ErrorKind::NotConnected)))
+            }
+        }
+    }
+
+    fn clear(&self, token: Token, direction: Direction) {
+        self.io.with(|io| io.registry.clear(token, direction));
+    }
+
+    fn read(&self, token: Token, buffer: &mut [u8]) -> io::Result<usize> {
+        self.io.with(|io| {
+            let driver = io.driver.as_mut().ok_or_else(waiting)?;
+            driver.read(registry::fd_of(token), buffer)
+        })
+    }
+
+    fn release(&self, token: Token, fd: OwnedFd) {
+        self.pacing.dirty.set(true);
+        let waiters = self.io.with(|io| {
+            if let Some(driver) = io.driver.as_mut() {
+                driver.release(fd);
+            }
+            io.registry.deregister(token)
+        });
+        waiters.into_iter().for_each(Waker::wake);
+    }
+
+    fn detach(&self, token: Token) -> io::Result<Vec<u8>> {
+        let (waiters, rest) = self.io.with(|io| {
+            let waiters = io.registry.deregister(token);
+            let rest = match io.driver.as_mut() {
+                Some(driver) => driver.detach(registry::fd_of(token)),
+                None => Ok(Vec::new()),
+            };
+            (waiters, rest)
+        });
+        waiters.into_iter().for_each(Waker::wake);
+        rest
+    }
+
+    #[inline]
+    fn push(&self, step: Runnable) {
+        self.push_item(Item::Step(step));
+    }
+
+    fn executor(&self) -> &Executor {
+        &self.executor
+    }
+
+    fn remote(&self) -> &Arc<dyn Remote> {
+        &self.remote
+    }
+}
+
+impl<E: Send + 'static> Remote for Inbox<Item<E>> {
+    fn push(&self, step: Runnable) -> Result<(), Runnable> {
+        match self.push(Item::Step(step)) {
+            Err(Rejected(Item::Step(step))) => Err(step),
+            _ => Ok(()),
+        }
+    }
+
+    fn call(&self, call: RemoteCall) -> Result<(), RemoteCall> {
+        match self.push(Item::Call(call)) {
+            Err(Rejected(Item::Call(call))) => Err(call),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The driver is in a wait, so the caller is not the owner: a breach of the ownership rule that is answered instead of undefined.
+#[cold]
+fn waiting() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::ResourceBusy,
+        "the loop is waiting on another thread",
+    )
+}

@@ -1,0 +1,132 @@
+//! The executor: Rust futures as ready entries.
+//!
+//! A task is allocated by `async-task`; waking it makes one `Runnable`, which is an entry of the ready ring like any other. On the
+//! loop's own thread it is pushed to the ring, elsewhere to the inbox. The executor keeps a waker for each live task, so that closing the
+//! loop can drop every future on the owner's thread before the loop's parts go.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+
+use async_task::{Builder, Runnable, Task};
+use slab::Slab;
+
+use crate::cell::OwnerCell;
+use crate::current;
+use crate::reactor::{LoopRef, Remote, same_loop};
+
+/// The live tasks of one loop.
+#[derive(Default)]
+pub struct Executor {
+    live: Rc<Live>,
+}
+
+#[derive(Default)]
+struct Live {
+    /// A waker a task; `None` between the allocation of the number and that of the task.
+    wakers: OwnerCell<Slab<Option<Waker>>>,
+    closed: Cell<bool>,
+}
+
+/// Spawns a future on a loop, whose thread this must be.
+///
+/// The task is cancelled when the handle is dropped. On a closed loop it is cancelled at once.
+pub(crate) fn spawn<F>(event_loop: &LoopRef, future: F) -> Task<F::Output>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    let live = &event_loop.executor().live;
+    let number = live.wakers.with(|wakers| wakers.insert(None));
+    let sign_off = SignOff {
+        number,
+        live: Rc::clone(live),
+    };
+    let tracked = async move {
+        let _sign_off = sign_off;
+        future.await
+    };
+    let remote = Arc::clone(event_loop.remote());
+    let (step, task) = spawn_on_owner(tracked, move |step| schedule(step, &remote));
+    if live.closed.get() {
+        // Dropping the step drops the future, here on the owner's thread.
+        drop(step);
+        return task;
+    }
+    let waker = step.waker();
+    live.wakers.with(|wakers| wakers[number] = Some(waker));
+    event_loop.push(step);
+    task
+}
+
+/// Queues a task's next step: in the ring on the loop's own thread, in its inbox elsewhere.
+fn schedule(step: Runnable, remote: &Arc<dyn Remote>) {
+    let elsewhere = current::with(|current| match current {
+        Some(event_loop) if same_loop(event_loop.remote(), remote) => {
+            event_loop.push(step);
+            None
+        }
+        _ => Some(step),
+    });
+    // Refused only by a closed loop, which has dropped the future before it closed its inbox: what is dropped here is an empty shell.
+    drop(elsewhere.map(|step| remote.push(step)));
+}
+
+#[allow(unsafe_code)] // a non-Send future behind a Send waker: the waker's vtable of `architecture.md`
+fn spawn_on_owner<F, S>(future: F, schedule: S) -> (Runnable, Task<F::Output>)
+where
+    F: Future + 'static,
+    F::Output: 'static,
+    S: Fn(Runnable) + Send + Sync + 'static,
+{
+    // A panic is the awaiting task's business, as an exception is in asyncio.
+    let builder = Builder::new().propagate_panic(true);
+    // SAFETY: `schedule` and the future are 'static, and `schedule` is Send and Sync. The future need not be Send because it is polled
+    // and dropped only by whoever owns the loop: a step reaches the ring or the inbox, both are emptied by the owner alone, and
+    // `EventLoop::close` drops every live future before the inbox starts to give steps back to other threads.
+    unsafe { builder.spawn_unchecked(move |()| future, schedule) }
+}
+
+impl Executor {
+    /// The number of tasks that have neither completed nor been dropped.
+    pub fn live(&self) -> usize {
+        self.live.wakers.with(|wakers| wakers.len())
+    }
+
+    /// Refuses new tasks from now on.
+    pub(crate) fn close(&self) {
+        self.live.closed.set(true);
+    }
+
+    /// Has a step queued for every live task, so that the owner can drop it with its future.
+    pub(crate) fn wake_all(&self) {
+        // The tasks' numbers stay taken until their futures are dropped; only the wakers leave.
+        let wakers: Vec<Waker> = self.live.wakers.with(|wakers| {
+            wakers
+                .iter_mut()
+                .filter_map(|(_, waker)| waker.take())
+                .collect()
+        });
+        for waker in wakers {
+            waker.wake();
+        }
+    }
+}
+
+/// Signs a task off when its future is dropped, be it completed, cancelled or closed.
+struct SignOff {
+    number: usize,
+    live: Rc<Live>,
+}
+
+impl Drop for SignOff {
+    fn drop(&mut self) {
+        let waker = self
+            .live
+            .wakers
+            .with(|wakers| wakers.try_remove(self.number));
+        drop(waker);
+    }
+}

@@ -1,0 +1,60 @@
+//! `Host`: who an event loop runs for.
+//!
+//! The engine queues, orders and waits; what an entry *is*, what time it is and what may interrupt the loop is the host's business.
+//! The Rust face has one host, the Python crate another, tests and simulation a third with a clock that they move by hand.
+
+use std::io;
+
+use crate::instant::{self, Instant};
+
+/// Who an event loop runs for. Every method may call back into the loop: the engine holds no borrow across any of them.
+pub trait Host: 'static {
+    /// What the host has run: a callback, a task's step. Entries cross threads through the loop's inbox.
+    type Entry: Send + 'static;
+
+    /// What the host gets back when a descriptor that it watches is ready. Cloned for each event; `clone` must be no more than
+    /// counting a reference.
+    type Watch: Clone + 'static;
+
+    /// What ends a run before `stop`: for Python an exception such as `KeyboardInterrupt`.
+    type Error: From<io::Error>;
+
+    /// The time on the loop's clock, by which its timers go.
+    ///
+    /// # Errors
+    ///
+    /// The host's clock may fail (an overridden `time()` that raises); the run then ends with this error and loses no entry.
+    fn now(&self) -> Result<Instant, Self::Error>;
+
+    /// A clock that never fails and never goes back, for the engine's own budgets.
+    fn monotonic(&self) -> Instant {
+        instant::monotonic()
+    }
+
+    /// Runs one entry.
+    ///
+    /// # Errors
+    ///
+    /// Only what must end the run; what is left of the batch stays at the head of the ready ring.
+    fn run(&self, entry: Self::Entry) -> Result<(), Self::Error>;
+
+    /// Turns a watch whose descriptor is ready into an entry.
+    fn readiness(&self, watch: Self::Watch) -> Self::Entry;
+
+    /// Calls `wait`, which blocks; a host with a global lock releases it meanwhile.
+    fn block<R>(&self, wait: impl FnOnce() -> R) -> R {
+        wait()
+    }
+
+    /// Runs the handlers of signals that have arrived.
+    ///
+    /// # Errors
+    ///
+    /// What a handler raised.
+    fn check_signals(&self) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    /// The process is a forked child that goes on with a loop of its parent: renew what the two would share.
+    fn after_fork(&self) {}
+}

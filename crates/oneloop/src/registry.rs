@@ -1,0 +1,460 @@
+//! The registry: which descriptor is watched, in which direction, for whom.
+//!
+//! Readiness comes in batches, so by the time an event is delivered its descriptor may be closed and the number reused. Each slot
+//! therefore has a generation, which the event carries in its token: a stale event is recognised and dropped, never delivered to the
+//! new owner of the number.
+//!
+//! A descriptor has one of two kinds of occupant:
+//!
+//! - **watched** by the host (`add_reader`, push transports): level-triggered, and delivered again for as long as the condition lasts;
+//! - **registered** by Rust code through the `Reactor`: edge-triggered, with the readiness remembered here until the code that read
+//!   or wrote clears it, so that waiting costs no system call.
+//!
+//! As `OwnerCell` asks, no method drops or clones a watch's owner or a waker that is foreign: what is removed is returned. (`W: Clone`
+//! is a reference count; see `Host::Watch`.)
+
+use std::io;
+use std::os::fd::RawFd;
+use std::task::Waker;
+
+use crate::driver::{Driver, Event, Interest, Mode, Token};
+
+/// One of the two directions in which a descriptor can be ready.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Direction {
+    /// Bytes, a connection, an end of file or an error can be read.
+    Read,
+    /// There is room to write, or an error that a write would report.
+    Write,
+}
+
+impl Direction {
+    const BOTH: [Direction; 2] = [Direction::Read, Direction::Write];
+
+    fn other(self) -> Direction {
+        match self {
+            Direction::Read => Direction::Write,
+            Direction::Write => Direction::Read,
+        }
+    }
+}
+
+/// A pair of values, one a direction.
+#[derive(Debug, Default)]
+struct PerDirection<T> {
+    read: T,
+    write: T,
+}
+
+impl<T> PerDirection<T> {
+    fn get(&self, direction: Direction) -> &T {
+        match direction {
+            Direction::Read => &self.read,
+            Direction::Write => &self.write,
+        }
+    }
+
+    fn get_mut(&mut self, direction: Direction) -> &mut T {
+        match direction {
+            Direction::Read => &mut self.read,
+            Direction::Write => &mut self.write,
+        }
+    }
+}
+
+/// What waits for a descriptor.
+#[derive(Debug)]
+enum Occupant<W> {
+    Vacant,
+    Watched(PerDirection<Option<W>>),
+    Registered(PerDirection<Readiness>),
+}
+
+/// What is known of one direction of a registered descriptor, and who waits for it.
+#[derive(Debug, Default)]
+struct Readiness {
+    ready: bool,
+    waiters: Vec<Waker>,
+}
+
+#[derive(Debug)]
+struct Slot<W> {
+    generation: u32,
+    occupant: Occupant<W>,
+}
+
+/// Whom an event is for.
+#[derive(Debug)]
+pub(crate) enum Ready<W> {
+    Watch(W),
+    Wake(Waker),
+}
+
+/// Whether an event found the descriptor that it was meant for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub(crate) enum Delivery {
+    Current,
+    /// The descriptor was released since. Once is a race; again means that the driver still watches a closed number's file.
+    Stale,
+}
+
+/// What [`Registry::wait`] did with the waker.
+#[derive(Debug)]
+#[must_use]
+pub(crate) enum Wait {
+    /// The direction is ready; the waker comes back.
+    Ready(Waker),
+    /// The waker is kept, or comes back because one that wakes the same task is kept already.
+    Pending(Option<Waker>),
+    /// The registration is gone; the waker comes back.
+    Gone(Waker),
+}
+
+/// All descriptors of one loop. `W` is what the host gets back when a watched descriptor is ready.
+#[derive(Debug)]
+pub(crate) struct Registry<W> {
+    /// Indexed by descriptor: numbers are small and dense, so no hash is needed.
+    slots: Vec<Slot<W>>,
+}
+
+impl<W: Clone> Registry<W> {
+    pub(crate) fn new() -> Self {
+        Self { slots: Vec::new() }
+    }
+
+    /// Watches one direction of `fd` and returns the watch that it replaces.
+    ///
+    /// # Errors
+    ///
+    /// The driver's, with the watch given back: the descriptor is closed, or of a kind that cannot be polled (a regular file);
+    /// `AlreadyExists` if the descriptor is registered by Rust code; `InvalidInput` if it is negative.
+    pub(crate) fn watch(
+        &mut self,
+        driver: &mut Driver,
+        fd: RawFd,
+        direction: Direction,
+        watch: W,
+    ) -> Result<Option<W>, (io::Error, W)> {
+        if fd < 0 {
+            return Err((io::Error::from(io::ErrorKind::InvalidInput), watch));
+        }
+        let token = self.token_for(fd);
+        let result = match self.occupant(fd) {
+            Occupant::Registered(_) => Err(taken()),
+            Occupant::Vacant => driver.add(fd, token, interest_in(direction), Mode::Level),
+            Occupant::Watched(watched) => {
+                // Modified even if nothing changes: if the number was closed and reused without our knowing, this finds it out.
+                let interest = interest_of(watched).union(interest_in(direction));
+                modify_or_add(driver, fd, token, interest)
+            }
+        };
+        match result {
+            Err(error) => Err((error, watch)),
+            Ok(()) => Ok(self.slot_mut(fd).occupy(direction, watch)),
+        }
+    }
+
+    /// Ends the watch on one direction of `fd` and returns it. A descriptor that is closed already is no error.
+    pub(crate) fn unwatch(
+        &mut self,
+        driver: &mut Driver,
+        fd: RawFd,
+        direction: Direction,
+    ) -> Option<W> {
+        let slot = usize::try_from(fd)
+            .ok()
+            .and_then(|index| self.slots.get_mut(index))?;
+        let Occupant::Watched(watched) = &mut slot.occupant else {
+            return None;
+        };
+        let watch = watched.get_mut(direction).take()?;
+        let token = token(fd, slot.generation);
+        // Errors are ignored: the only ones possible say that the descriptor is closed, and then nothing is watched any more.
+        if watched.get(direction.other()).is_some() {
+            let _ = driver.modify(fd, token, interest_of(watched), Mode::Level);
+        } else {
+            slot.vacate();
+            let _ = driver.remove(fd);
+        }
+        Some(watch)
+    }
+
+    /// The watch on one direction of `fd`.
+    pub(crate) fn watched(&self, fd: RawFd, direction: Direction) -> Option<&W> {
+        match self.occupant(fd) {
+            Occupant::Watched(watched) => watched.get(direction).as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Registers a descriptor for Rust code, both directions at once, edge-triggered.
+    ///
+    /// # Errors
+    ///
+    /// As [`Registry::watch`], and `AlreadyExists` if the descriptor is watched or registered.
+    pub(crate) fn register(&mut self, driver: &mut Driver, fd: RawFd) -> io::Result<Token> {
+        if !matches!(self.occupant(fd), Occupant::Vacant) {
+            return Err(taken());
+        }
+        let token = self.token_for(fd);
+        driver.add(fd, token, Interest::BOTH, Mode::Edge)?;
+        self.slot_mut(fd).occupant = Occupant::Registered(PerDirection::default());
+        Ok(token)
+    }
+
+    /// Waits until a registered descriptor is ready in one direction.
+    pub(crate) fn wait(&mut self, token: Token, direction: Direction, waker: Waker) -> Wait {
+        let Some(state) = self.readiness(token, direction) else {
+            return Wait::Gone(waker);
+        };
+        if state.ready {
+            Wait::Ready(waker)
+        } else if state.waiters.iter().any(|waiter| waiter.will_wake(&waker)) {
+            Wait::Pending(Some(waker))
+        } else {
+            state.waiters.push(waker);
+            Wait::Pending(None)
+        }
+    }
+
+    /// Whether a registered descriptor is known to be ready: the case in which no waker needs to be cloned.
+    pub(crate) fn is_ready(&mut self, token: Token, direction: Direction) -> bool {
+        self.readiness(token, direction)
+            .is_some_and(|state| state.ready)
+    }
+
+    /// Forgets a registered descriptor's readiness, after an operation that would have blocked.
+    pub(crate) fn clear(&mut self, token: Token, direction: Direction) {
+        if let Some(state) = self.readiness(token, direction) {
+            state.ready = false;
+        }
+    }
+
+    /// Ends a registration and returns who waited for it, to be woken. The driver is told by `release` or `detach`.
+    pub(crate) fn deregister(&mut self, token: Token) -> Vec<Waker> {
+        let Some(slot) = self.current_slot(token) else {
+            return Vec::new();
+        };
+        match slot.vacate() {
+            Occupant::Registered(state) => {
+                let mut waiters = state.read.waiters;
+                waiters.extend(state.write.waiters);
+                waiters
+            }
+            // A token is only ever handed out for a registration, and vacating ends its generation.
+            _ => Vec::new(),
+        }
+    }
+
+    /// Appends to `out` whom an event is for: readers before writers, as asyncio does.
+    pub(crate) fn deliver(&mut self, event: Event, out: &mut Vec<Ready<W>>) -> Delivery {
+        let Some(slot) = self.current_slot(event.token) else {
+            return Delivery::Stale;
+        };
+        for direction in Direction::BOTH {
+            let happened = match direction {
+                Direction::Read => event.readable,
+                Direction::Write => event.writable,
+            };
+            if !happened {
+                continue;
+            }
+            match &mut slot.occupant {
+                Occupant::Vacant => {}
+                Occupant::Watched(watched) => {
+                    out.extend(watched.get(direction).clone().map(Ready::Watch));
+                }
+                Occupant::Registered(state) => {
+                    let state = state.get_mut(direction);
+                    state.ready = true;
+                    out.extend(state.waiters.drain(..).map(Ready::Wake));
+                }
+            }
+        }
+        Delivery::Current
+    }
+
+    /// Tells a fresh driver of everything that is watched or registered: after a fork, or to get rid of a closed number's file.
+    ///
+    /// A descriptor that cannot be added again is closed: its watch stays until its owner removes it, and nothing is delivered for it;
+    /// one that is registered becomes ready, so that its owner's next operation reports the error.
+    pub(crate) fn restore(&mut self, driver: &mut Driver, out: &mut Vec<Ready<W>>) {
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            let Ok(fd) = RawFd::try_from(index) else {
+                return;
+            };
+            let token = token(fd, slot.generation);
+            match &mut slot.occupant {
+                Occupant::Vacant => {}
+                Occupant::Watched(watched) => {
+                    let _ = driver.add(fd, token, interest_of(watched), Mode::Level);
+                }
+                Occupant::Registered(state) => {
+                    if driver.add(fd, token, Interest::BOTH, Mode::Edge).is_err() {
+                        for direction in Direction::BOTH {
+                            let state = state.get_mut(direction);
+                            state.ready = true;
+                            out.extend(state.waiters.drain(..).map(Ready::Wake));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes every watch and every waiter; the driver is about to be dropped with its set.
+    pub(crate) fn drain(&mut self) -> Vec<Ready<W>> {
+        let mut out = Vec::new();
+        for slot in &mut self.slots {
+            match slot.vacate() {
+                Occupant::Vacant => {}
+                Occupant::Watched(watched) => {
+                    out.extend(
+                        watched
+                            .read
+                            .into_iter()
+                            .chain(watched.write)
+                            .map(Ready::Watch),
+                    );
+                }
+                Occupant::Registered(state) => {
+                    let waiters = state.read.waiters.into_iter().chain(state.write.waiters);
+                    out.extend(waiters.map(Ready::Wake));
+                }
+            }
+        }
+        out
+    }
+
+    /// Every watch.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &W> {
+        self.slots
+            .iter()
+            .filter_map(|slot| match &slot.occupant {
+                Occupant::Watched(watched) => Some(watched.read.iter().chain(&watched.write)),
+                _ => None,
+            })
+            .flatten()
+    }
+
+    fn slot(&self, fd: RawFd) -> Option<&Slot<W>> {
+        self.slots.get(usize::try_from(fd).ok()?)
+    }
+
+    fn occupant(&self, fd: RawFd) -> &Occupant<W> {
+        self.slot(fd)
+            .map_or(&Occupant::Vacant, |slot| &slot.occupant)
+    }
+
+    fn token_for(&self, fd: RawFd) -> Token {
+        token(fd, self.slot(fd).map_or(0, |slot| slot.generation))
+    }
+
+    /// The slot of a descriptor that the driver accepted. Only then may the table grow: any number that a user makes up is refused
+    /// before it costs memory.
+    fn slot_mut(&mut self, fd: RawFd) -> &mut Slot<W> {
+        let index = fd.unsigned_abs() as usize;
+        if index >= self.slots.len() {
+            self.slots.resize_with(index + 1, || Slot {
+                generation: 0,
+                occupant: Occupant::Vacant,
+            });
+        }
+        &mut self.slots[index]
+    }
+
+    fn current_slot(&mut self, token: Token) -> Option<&mut Slot<W>> {
+        let (fd, generation) = parts(token);
+        self.slots
+            .get_mut(fd)
+            .filter(|slot| slot.generation == generation)
+    }
+
+    fn readiness(&mut self, token: Token, direction: Direction) -> Option<&mut Readiness> {
+        match &mut self.current_slot(token)?.occupant {
+            Occupant::Registered(state) => Some(state.get_mut(direction)),
+            _ => None,
+        }
+    }
+}
+
+impl<W> Slot<W> {
+    /// Sets the watch on one direction and returns the one before it. The caller has excluded a registered occupant.
+    fn occupy(&mut self, direction: Direction, watch: W) -> Option<W> {
+        match &mut self.occupant {
+            Occupant::Watched(watched) => watched.get_mut(direction).replace(watch),
+            _ => {
+                let mut watched = PerDirection {
+                    read: None,
+                    write: None,
+                };
+                *watched.get_mut(direction) = Some(watch);
+                self.occupant = Occupant::Watched(watched);
+                None
+            }
+        }
+    }
+
+    /// Empties the slot; events that are under way for its occupant are stale from here on.
+    fn vacate(&mut self) -> Occupant<W> {
+        if !matches!(self.occupant, Occupant::Vacant) {
+            self.generation = self.generation.wrapping_add(1);
+        }
+        std::mem::replace(&mut self.occupant, Occupant::Vacant)
+    }
+}
+
+fn token(fd: RawFd, generation: u32) -> Token {
+    Token(u64::from(generation) << 32 | u64::from(fd.unsigned_abs()))
+}
+
+fn parts(token: Token) -> (usize, u32) {
+    let fd = token.0 & u64::from(u32::MAX);
+    let generation = token.0 >> 32;
+    // Both halves are 32 bits wide by construction.
+    (fd as usize, generation as u32)
+}
+
+/// The descriptor that a token was made for.
+pub(crate) fn fd_of(token: Token) -> RawFd {
+    // A token is made from a non-negative descriptor.
+    parts(token).0 as RawFd
+}
+
+fn interest_in(direction: Direction) -> Interest {
+    match direction {
+        Direction::Read => Interest::READABLE,
+        Direction::Write => Interest::WRITABLE,
+    }
+}
+
+fn interest_of<W>(watched: &PerDirection<Option<W>>) -> Interest {
+    Interest {
+        readable: watched.read.is_some(),
+        writable: watched.write.is_some(),
+    }
+}
+
+/// Modifies a watched descriptor. If its owner closed it without removing the watch and the number was reused, the driver does not know
+/// the new file, which is then added.
+fn modify_or_add(
+    driver: &mut Driver,
+    fd: RawFd,
+    token: Token,
+    interest: Interest,
+) -> io::Result<()> {
+    match driver.modify(fd, token, interest, Mode::Level) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            driver.add(fd, token, interest, Mode::Level)
+        }
+        result => result,
+    }
+}
+
+fn taken() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::AlreadyExists,
+        "the descriptor is in use by a stream of this loop",
+    )
+}

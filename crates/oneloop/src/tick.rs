@@ -1,0 +1,254 @@
+//! Running: one iteration of the loop, as a short list of named steps.
+//!
+//! Compute the time-out; poll, or block if nothing is ready; move the inbox to the ring; append the I/O events; read the clock once and
+//! append the timers that are due; run what was in the ring at that point, and no more; check signals. So entries run in asyncio's order:
+//! what was ready, then I/O, then timers.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::current;
+use crate::event_loop::{Due, EventLoop, Item, Place};
+use crate::host::Host;
+use crate::inbox::Parking;
+use crate::instant::Instant;
+use crate::ready::Ring;
+use crate::registry::{Delivery, Ready};
+
+/// With work ready, a poll may wait this long: it bounds how late I/O is seen while callbacks follow one another.
+const POLL_INTERVAL: Duration = Duration::from_micros(100);
+
+/// CPython's default switch interval: after this long without, the host's lock is released once so that other threads do not starve.
+const BLOCK_INTERVAL: Duration = Duration::from_millis(5);
+
+/// Why a run could not start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// The loop is running, here or on another thread.
+    Running,
+    /// The loop is closed.
+    Closed,
+}
+
+impl From<Refusal> for io::Error {
+    fn from(refusal: Refusal) -> Self {
+        io::Error::other(match refusal {
+            Refusal::Running => "the event loop is already running",
+            Refusal::Closed => "the event loop is closed",
+        })
+    }
+}
+
+/// Whether this tick has asked the driver.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Polled {
+    Yes,
+    No,
+}
+
+impl<H: Host> EventLoop<H> {
+    /// Runs until [`EventLoop::stop`], on this thread, which owns the loop until this returns.
+    ///
+    /// # Errors
+    ///
+    /// What an entry, the clock, a signal handler or the driver ended the run with. Nothing is lost: the rest of the batch is at the
+    /// head of the ring, and the loop can run again. A [`Refusal`], as an `io::Error`, if the loop is running or closed.
+    pub fn run(self: &Rc<Self>) -> Result<(), H::Error> {
+        if self.is_closed() {
+            return Err(io::Error::from(Refusal::Closed).into());
+        }
+        self.renew_after_fork()?;
+        if !self.claim() {
+            return Err(io::Error::from(Refusal::Running).into());
+        }
+        let _run = Run::start(self);
+        self.pacing.blocked_at.set(self.host.monotonic());
+        // The first tick of a run polls whatever happens: nobody knows for how long the loop stood still.
+        self.pacing.dirty.set(true);
+        loop {
+            self.tick()?;
+            if self.stopping.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn tick(&self) -> Result<(), H::Error> {
+        let polled = self.poll()?;
+        if self.inbox.has_items() {
+            self.drain_inbox();
+        }
+        if polled == Polled::Yes {
+            self.deliver_events()?;
+            self.expire_timers()?;
+        }
+        self.run_snapshot()?;
+        self.host.check_signals()
+    }
+
+    /// Asks the driver what is ready, and waits if nothing else is to be done.
+    fn poll(&self) -> Result<Polled, H::Error> {
+        let now = self.host.monotonic();
+        if self.may_skip_poll(now) {
+            return Ok(Polled::No);
+        }
+        self.renew_after_fork()?;
+        let timeout = self.timeout()?;
+        self.pacing.dirty.set(false);
+        if timeout == Some(Duration::ZERO) {
+            let starving = now - self.pacing.blocked_at.get() >= BLOCK_INTERVAL;
+            self.wait(timeout, starving)?;
+            self.pacing.polled_at.set(now);
+        } else {
+            // Between this and the wait no other thread can push without waking the driver.
+            let timeout = match self.inbox.park() {
+                Parking::Parked => timeout,
+                Parking::HasItems => Some(Duration::ZERO),
+            };
+            let result = self.wait(timeout, true);
+            self.inbox.unpark();
+            result?;
+            self.pacing.polled_at.set(self.host.monotonic());
+        }
+        Ok(Polled::Yes)
+    }
+
+    /// Whether the poll can wait. A tick that has not polled moves no timer either, so a timer never overtakes I/O.
+    #[inline]
+    fn may_skip_poll(&self, now: Instant) -> bool {
+        !self.pacing.dirty.get()
+            && now - self.pacing.polled_at.get() < POLL_INTERVAL
+            && !self.stopping.load(Ordering::Relaxed)
+            && !self.ready.with(|ready| ready.is_empty())
+    }
+
+    /// How long the driver may wait; `None` is for ever.
+    fn timeout(&self) -> Result<Option<Duration>, H::Error> {
+        let timeout = if self.has_work() {
+            Some(Duration::ZERO)
+        } else if let Some(deadline) = self.timers.with(|timers| timers.next_deadline()) {
+            let timeout = deadline - self.host.now()?;
+            // The clock may be Python code, which may have queued something.
+            Some(if self.has_work() {
+                Duration::ZERO
+            } else {
+                timeout
+            })
+        } else {
+            None
+        };
+        Ok(timeout)
+    }
+
+    fn has_work(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed) || !self.ready.with(|ready| ready.is_empty())
+    }
+
+    /// Calls the driver, which is out of its cell meanwhile: other threads may come at the loop while the host's lock is released.
+    fn wait(&self, timeout: Option<Duration>, release_host: bool) -> io::Result<()> {
+        let Some(mut driver) = self.io.with(|io| io.driver.take()) else {
+            return Err(io::Error::other("the event loop has lost its driver"));
+        };
+        let mut events = self.scratch.events.take();
+        let result = if release_host {
+            let result = self.host.block(|| driver.wait(&mut events, timeout));
+            self.pacing.blocked_at.set(self.host.monotonic());
+            result
+        } else {
+            driver.wait(&mut events, timeout)
+        };
+        self.io.with(|io| io.driver = Some(driver));
+        self.scratch.events.with(|scratch| *scratch = events);
+        result
+    }
+
+    /// Turns the driver's events into entries.
+    fn deliver_events(&self) -> io::Result<()> {
+        let mut events = self.scratch.events.take();
+        if events.is_empty() {
+            self.scratch.events.with(|scratch| *scratch = events);
+            return Ok(());
+        }
+        let mut deliveries = self.scratch.deliveries.take();
+        let stale = self.io.with(|io| {
+            let mut stale = false;
+            for event in events.drain(..) {
+                stale |= io.registry.deliver(event, &mut deliveries) == Delivery::Stale;
+            }
+            stale
+        });
+        self.scratch.events.with(|scratch| *scratch = events);
+        for ready in deliveries.drain(..) {
+            match ready {
+                Ready::Watch(watch) => self.push_item(Item::Entry(self.host.readiness(watch))),
+                Ready::Wake(waker) => waker.wake(),
+            }
+        }
+        self.scratch
+            .deliveries
+            .with(|scratch| *scratch = deliveries);
+        if stale {
+            // Events are delivered right after the wait that brought them, so a stale one is never a race inside a batch: the set
+            // holds a file whose number was closed while a duplicate of it lives on, and a level-triggered set would spin on it.
+            self.rebuild_driver()?;
+        }
+        Ok(())
+    }
+
+    /// Moves the timers that are due to the ring, in the order of their deadlines.
+    fn expire_timers(&self) -> Result<(), H::Error> {
+        if self.timers.with(|timers| timers.is_empty()) {
+            return Ok(());
+        }
+        let now = self.host.now()?;
+        while let Some(due) = self.timers.with(|timers| timers.pop_due(now)) {
+            match due {
+                Due::Entry(entry) => self.push_item(Item::Entry(entry)),
+                Due::Wake(waker) => waker.wake(),
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs the entries that are in the ring now. Those that they add wait for the next tick. An error leaves the rest in place.
+    fn run_snapshot(&self) -> Result<(), H::Error> {
+        let count = self.ready.with(|ready| ready.len());
+        for _ in 0..count {
+            match self.ready.with(Ring::pop) {
+                Some(Item::Entry(entry)) => self.host.run(entry)?,
+                Some(Item::Step(step)) => {
+                    // Whether the task woke itself during the poll: it is in the ring already then.
+                    let _: bool = step.run();
+                }
+                Some(Item::Call(call)) => call(),
+                None => break,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The duration of a run: the loop is this thread's current one, and is given up however the run ends.
+struct Run<'a, H: Host> {
+    event_loop: &'a EventLoop<H>,
+    _entered: current::Entered,
+}
+
+impl<'a, H: Host> Run<'a, H> {
+    fn start(event_loop: &'a Rc<EventLoop<H>>) -> Self {
+        debug_assert_eq!(event_loop.place(), Place::Inside);
+        Self {
+            event_loop,
+            _entered: current::enter(Rc::clone(event_loop) as _),
+        }
+    }
+}
+
+impl<H: Host> Drop for Run<'_, H> {
+    fn drop(&mut self) {
+        self.event_loop.stopping.store(false, Ordering::Relaxed);
+        self.event_loop.disclaim();
+    }
+}
