@@ -67,6 +67,14 @@ impl Epoll {
         })
     }
 
+    /// As it is where `epoll_pwait2` is refused.
+    #[cfg(test)]
+    pub(super) fn in_milliseconds() -> io::Result<Epoll> {
+        let mut epoll = Epoll::new()?;
+        epoll.precision = Precision::Milliseconds;
+        Ok(epoll)
+    }
+
     /// Fills `ready`.
     fn wait_for_set(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         if let Some(timeout) = timeout

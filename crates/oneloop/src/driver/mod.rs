@@ -14,6 +14,9 @@ mod epoll;
 mod portable;
 mod scripted;
 
+#[cfg(test)]
+mod contract_tests;
+
 pub use contract::{Backend, Event, Events, Interest, LONGEST_WAIT, Mode, Notifier, Notify, Token};
 #[cfg(target_os = "linux")]
 pub use epoll::Epoll;

@@ -13,6 +13,8 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 use super::contract::{Backend, Event, Events, Interest, Mode, Notifier, Notify, Token};
 
 /// See the module.
@@ -214,11 +216,10 @@ impl Backend for Scripted {
     fn add(&mut self, fd: RawFd, token: Token, interest: Interest, mode: Mode) -> io::Result<()> {
         let mut state = self.script.state();
         state.record(Call::Add(fd, token, interest, mode), 1);
-        if fd < 0 {
-            return Err(rustix::io::Errno::BADF.into());
-        }
+        token.check()?;
+        check(fd)?;
         if state.registered.contains_key(&fd) {
-            return Err(rustix::io::Errno::EXIST.into());
+            return Err(Errno::EXIST.into());
         }
         state.registered.insert(fd, token);
         Ok(())
@@ -233,20 +234,18 @@ impl Backend for Scripted {
     ) -> io::Result<()> {
         let mut state = self.script.state();
         state.record(Call::Modify(fd, token, interest, mode), 1);
-        match state.registered.get_mut(&fd) {
-            Some(registered) => *registered = token,
-            None => return Err(unknown(fd)),
-        }
+        check(fd)?;
+        let registered = state.registered.get_mut(&fd).ok_or(Errno::NOENT)?;
+        *registered = token.check()?;
         Ok(())
     }
 
     fn remove(&mut self, fd: RawFd) -> io::Result<()> {
         let mut state = self.script.state();
         state.record(Call::Remove(fd), 1);
-        match state.registered.remove(&fd) {
-            Some(_) => Ok(()),
-            None => Err(unknown(fd)),
-        }
+        check(fd)?;
+        state.registered.remove(&fd).ok_or(Errno::NOENT)?;
+        Ok(())
     }
 
     fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
@@ -264,6 +263,7 @@ impl Backend for Scripted {
     fn read(&mut self, fd: RawFd, buf: &mut [u8]) -> io::Result<usize> {
         let mut state = self.script.state();
         state.record(Call::Read(fd, buf.len()), 1);
+        check(fd)?;
         let Some(unread) = state.unread.get_mut(&fd).filter(|bytes| !bytes.is_empty()) else {
             return Err(io::ErrorKind::WouldBlock.into());
         };
@@ -281,6 +281,7 @@ impl Backend for Scripted {
         let mut state = self.script.state();
         let registered = state.registered.remove(&fd).is_some();
         state.record(Call::Detach(fd), usize::from(registered));
+        check(fd)?;
         Ok(state.unread.remove(&fd).unwrap_or_default().into())
     }
 
@@ -303,10 +304,116 @@ impl Notify for Script {
     }
 }
 
-fn unknown(fd: RawFd) -> io::Error {
-    // The kernel's errno where the number can name a descriptor at all.
+/// The kernel's answer to a number that can be no descriptor's.
+fn check(fd: RawFd) -> io::Result<()> {
     match fd {
-        0.. => rustix::io::Errno::NOENT.into(),
-        _ => rustix::io::Errno::BADF.into(),
+        0.. => Ok(()),
+        _ => Err(Errno::BADF.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::Driver;
+
+    const EVENT: Event = Event {
+        token: Token(1),
+        readable: true,
+        writable: false,
+    };
+
+    fn scripted() -> (Driver, Script) {
+        let (scripted, script) = Scripted::new();
+        (Driver::Scripted(scripted), script)
+    }
+
+    fn wait(driver: &mut Driver, timeout: Option<Duration>) -> io::Result<Events> {
+        let mut events = Events::new();
+        driver.wait(&mut events, timeout)?;
+        Ok(events)
+    }
+
+    #[test]
+    fn waits_deliver_the_script_in_order_and_fail_at_its_end() -> io::Result<()> {
+        let (mut driver, script) = scripted();
+        script.deliver([EVENT]);
+        script.deliver([]);
+        script.fail(Errno::NOMEM.into());
+        assert_eq!(wait(&mut driver, None)?, [EVENT]);
+        assert_eq!(wait(&mut driver, None)?, []);
+        assert!(wait(&mut driver, None).is_err_and(|e| e.raw_os_error().is_some()));
+        assert_eq!(script.remaining(), 0);
+        assert!(wait(&mut driver, None).is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock));
+        Ok(())
+    }
+
+    #[test]
+    fn time_passes_as_far_as_a_wait_would_have_blocked() -> io::Result<()> {
+        let (mut driver, script) = scripted();
+        let clock = Arc::new(Mutex::new(Duration::ZERO));
+        let now = {
+            let clock = clock.clone();
+            move || *clock.lock().unwrap_or_else(PoisonError::into_inner)
+        };
+        script.on_elapse(move |time| {
+            *clock.lock().unwrap_or_else(PoisonError::into_inner) += time;
+        });
+        let millis = Duration::from_millis;
+        script.deliver_after(millis(30), [EVENT]);
+        assert_eq!(wait(&mut driver, Some(millis(20)))?, []);
+        assert_eq!(now(), millis(20));
+        script.notify()?;
+        assert_eq!(wait(&mut driver, None)?, []);
+        assert_eq!(now(), millis(20));
+        assert_eq!(wait(&mut driver, Some(millis(20)))?, [EVENT]);
+        assert_eq!(now(), millis(30));
+        assert_eq!(wait(&mut driver, Some(millis(5)))?, []);
+        assert_eq!(now(), millis(35));
+        Ok(())
+    }
+
+    #[test]
+    fn every_call_is_recorded_and_its_syscalls_counted() -> io::Result<()> {
+        let (mut driver, script) = scripted();
+        let fd = rustix::io::fcntl_dupfd_cloexec(io::stderr(), 0)?;
+        let number = fd.as_raw_fd();
+        driver.add(number, Token(1), Interest::BOTH, Mode::Level)?;
+        driver.modify(number, Token(2), Interest::NONE, Mode::OneShot)?;
+        assert_eq!(script.registered(number), Some(Token(2)));
+        wait(&mut driver, Some(Duration::ZERO))?;
+        driver.notifier().notify()?;
+        driver.notifier().notify()?;
+        assert_eq!(script.waits(), [Some(Duration::ZERO)]);
+        driver.release(fd);
+        assert_eq!(script.registered(number), None);
+        let expected = [
+            Call::Add(number, Token(1), Interest::BOTH, Mode::Level),
+            Call::Modify(number, Token(2), Interest::NONE, Mode::OneShot),
+            Call::Wait(Some(Duration::ZERO)),
+            Call::Notify,
+            Call::Release(number),
+        ];
+        assert_eq!(script.take_calls(), expected);
+        assert_eq!(script.calls(), []);
+        assert_eq!(script.syscalls(), 6); // release: deregister and close
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_fed_is_read_or_given_back() -> io::Result<()> {
+        let (mut driver, script) = scripted();
+        let mut buf = [0; 4];
+        assert!(
+            driver
+                .read(5, &mut buf)
+                .is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock)
+        );
+        script.feed(5, b"read and rest");
+        assert_eq!(driver.read(5, &mut buf)?, 4);
+        assert_eq!(&buf, b"read");
+        assert_eq!(driver.detach(5)?, b" and rest");
+        assert_eq!(driver.detach(5)?, b"");
+        Ok(())
     }
 }
