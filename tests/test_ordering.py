@@ -1,4 +1,7 @@
-"""The order in which things run: what was ready, then I/O, then timers; a tick runs its snapshot; one FIFO for everybody."""
+# mypy: allow-untyped-defs, allow-untyped-calls, no-check-untyped-defs
+"""The order in which things run: what was ready, then I/O, then timers; a tick runs its snapshot; one FIFO for
+everybody.
+"""
 
 import asyncio
 import contextlib
@@ -7,7 +10,6 @@ import socket
 import threading
 
 import pytest
-
 from helpers.loops import run_once, steps
 
 

@@ -1,3 +1,4 @@
+# mypy: allow-untyped-defs, allow-untyped-calls, no-check-untyped-defs
 """A loop whose `time()` is replaced, in a subclass, on the instance or on the class, keeps its timers by that clock.
 
 What the replacement raises comes out where asyncio lets it out, and the loop is usable afterwards.
@@ -8,7 +9,6 @@ import datetime
 import time
 
 import pytest
-
 from helpers.compare import like_asyncio, raised
 from helpers.loops import goes_on, run_once
 
@@ -37,7 +37,9 @@ def overridden(request, loop_class, loop_factory, clock, monkeypatch):
     else:
         loop = loop_factory()
         owner = loop if request.param == "instance" else type(loop)
-        monkeypatch.setattr(owner, "time", clock if request.param == "instance" else lambda self: clock(), raising=False)
+        monkeypatch.setattr(
+            owner, "time", clock if request.param == "instance" else lambda self: clock(), raising=False
+        )
     yield loop
     clock.does = None
     loop.close()
@@ -103,7 +105,7 @@ def test_an_override_that_calls_super_is_the_usual_clock(loop_class):
     loop.close()
 
 
-class Broken(Exception):
+class BrokenError(Exception):
     """What a clock of the user's may raise."""
 
 
@@ -111,7 +113,9 @@ def _raise(error):
     raise error
 
 
-@pytest.mark.parametrize("error", [Broken("clock"), KeyboardInterrupt(), SystemExit(3), asyncio.CancelledError()], ids=repr)
+@pytest.mark.parametrize(
+    "error", [BrokenError("clock"), KeyboardInterrupt(), SystemExit(3), asyncio.CancelledError()], ids=repr
+)
 def test_what_it_raises_comes_out_of_the_call_and_of_the_run(overridden, clock, error):
     fired = []
     overridden.call_later(1, fired.append, 1)
@@ -133,9 +137,9 @@ def test_what_was_ready_when_it_raised_runs_later(overridden, clock):
     ran = []
     overridden.call_soon(ran.append, 1)
     overridden.call_soon(ran.append, 2)
-    clock.does = lambda: _raise(Broken())
+    clock.does = lambda: _raise(BrokenError())
     overridden.stop()
-    with pytest.raises(Broken):
+    with pytest.raises(BrokenError):
         overridden.run_forever()
     assert ran == []
     clock.does = None
@@ -174,7 +178,9 @@ def test_it_may_stop_the_loop(overridden, clock):
     overridden.run_forever()
 
 
-@pytest.mark.parametrize("answer", [None, "noon", object(), datetime.timedelta(1)], ids=lambda answer: type(answer).__name__)
+@pytest.mark.parametrize(
+    "answer", [None, "noon", object(), datetime.timedelta(1)], ids=lambda answer: type(answer).__name__
+)
 def test_an_answer_that_is_no_number_is_an_error(loop_factory, answer):
     def scenario(factory):
         loop = factory()

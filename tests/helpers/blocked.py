@@ -1,7 +1,7 @@
 """Know that a thread sleeps in the kernel, instead of hoping that it does after a while.
 
-A signal that is meant for an idle loop must be sent when the loop waits for events: before that it would only show that signals
-work in a busy one. Linux tells which system call a thread is in.
+A signal that is meant for an idle loop must be sent when the loop waits for events: before that it would only show
+that signals work in a busy one. Linux tells which system call a thread is in.
 """
 
 from __future__ import annotations

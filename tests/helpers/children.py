@@ -1,7 +1,8 @@
-"""Programs that have to be processes of their own: what kills them, interrupts them, forks or exits is what is being tested.
+"""Programs that have to be processes of their own: what kills them, interrupts them, forks or exits is what is being
+tested.
 
-A child finds this package on its path and makes its loop with `helpers.loops.new_event_loop`. It runs under faulthandler, so a crash
-says where it happened. A child that outlives its limit is killed and fails the test.
+A child finds this package on its path and makes its loop with `helpers.loops.new_event_loop`. It runs under
+faulthandler, so a crash says where it happened. A child that outlives its limit is killed and fails the test.
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ def finish(child: subprocess.Popen[str], stdin: str = "", limit: float = LIMIT) 
     return Finished(child.returncode, out, err)
 
 
-def run_program(source: str, loop_name: str, *argv: str, options: tuple[str, ...] = (), **extra: str) -> Finished:
+def run_program(
+    source: str, loop_name: str, *argv: str, options: tuple[str, ...] = (), limit: float = LIMIT
+) -> Finished:
     """Run the text of a program to its end."""
-    return finish(start([*options, "-c", textwrap.dedent(source), *argv], loop_name, **extra))
+    return finish(start([*options, "-c", textwrap.dedent(source), *argv], loop_name), limit=limit)

@@ -1,7 +1,7 @@
 """Run the same scenario on asyncio's loop and on the loop under test, and expect the same to be seen.
 
-What asyncio does changes from one patch release to the next, so the expectation is not written down: it is recorded on the running
-interpreter. What may differ is only what names a loop or an address.
+What asyncio does changes from one patch release to the next, so the expectation is not written down: it is recorded
+on the running interpreter. What may differ is only what names a loop or an address.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import logging
 import re
 from collections.abc import Callable, Iterator
+from typing import Any
 
 Factory = Callable[[], asyncio.AbstractEventLoop]
 
@@ -69,7 +70,7 @@ def reports(loop: asyncio.AbstractEventLoop) -> list[dict[str, str]]:
     return seen
 
 
-def like_asyncio(scenario: Callable[[Factory], object], factory: Factory) -> object:
+def like_asyncio(scenario: Callable[[Factory], Any], factory: Factory) -> Any:
     """Expect that the scenario shows the same on asyncio's loop and on this one; return what it showed."""
     expected = scenario(asyncio.SelectorEventLoop)
     actual = scenario(factory)

@@ -1,14 +1,18 @@
 """The two loops that every test runs on, and the few ways in which tests drive one.
 
-`asyncio` is the control: a test that fails there describes something that asyncio does not do. `oneloop` is the subject. Nothing
-here hides a missing piece: where oneloop cannot be imported or lacks a name, the test that asked for it fails.
+`asyncio` is the control: a test that fails there describes something that asyncio does not do. `oneloop` is the
+subject. Nothing here hides a missing piece: where oneloop cannot be imported or lacks a name, the test that asked for
+it fails.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 NAMES = ("asyncio", "oneloop")
 
@@ -44,7 +48,7 @@ def child_loop_class() -> type[asyncio.AbstractEventLoop]:
     return loop_class(os.environ[CHILD_VARIABLE])
 
 
-def run(main, *, debug: bool | None = None):
+def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
     """`asyncio.run` on the loop that the parent process asked for, on every version."""
     with asyncio.Runner(debug=debug, loop_factory=new_event_loop) as runner:
         return runner.run(main)
