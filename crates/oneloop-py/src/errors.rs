@@ -5,9 +5,11 @@ use std::io;
 use pyo3::exceptions::{
     PyBlockingIOError, PyBrokenPipeError, PyConnectionAbortedError, PyConnectionRefusedError,
     PyConnectionResetError, PyFileExistsError, PyFileNotFoundError, PyInterruptedError,
-    PyMemoryError, PyOSError, PyPermissionError, PyTimeoutError, PyValueError,
+    PyKeyboardInterrupt, PyMemoryError, PyOSError, PyPermissionError, PyRuntimeError, PySystemExit,
+    PyTimeoutError, PyValueError,
 };
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 use crate::names;
 
@@ -46,4 +48,27 @@ fn from_kind(error: &io::Error) -> PyErr {
         ErrorKind::WouldBlock => PyBlockingIOError::new_err(message),
         _ => PyOSError::new_err(message),
     }
+}
+
+/// What every method of a closed loop answers.
+pub(crate) fn closed() -> PyErr {
+    PyRuntimeError::new_err("Event loop is closed")
+}
+
+/// Tells the loop's exception handler of an error that no caller can be given.
+///
+/// # Errors
+/// The error itself if it is one that ends a run (`SystemExit`, `KeyboardInterrupt`), and what the handler raises.
+pub(crate) fn report(event_loop: &Bound<'_, PyAny>, error: PyErr) -> PyResult<()> {
+    let py = event_loop.py();
+    if error.is_instance_of::<PySystemExit>(py) || error.is_instance_of::<PyKeyboardInterrupt>(py) {
+        return Err(error);
+    }
+    let details = PyDict::new(py);
+    let message = "Exception in a call from another thread";
+    details.set_item(names::message(py), message)?;
+    details.set_item(names::exception(py), error.into_value(py))?;
+    event_loop
+        .call_method1(names::call_exception_handler(py), (details,))
+        .map(drop)
 }

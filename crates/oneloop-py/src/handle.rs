@@ -11,6 +11,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
+use oneloop::engine::TimerKey;
 use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -21,9 +22,6 @@ use crate::ffi::raw_type::{Definition, Halt, Payload, RawType, Visit};
 use crate::ffi::slot::Slot;
 use crate::ffi::{call, context, method, thread};
 use crate::names;
-
-/// The engine's name of an armed timer. Until the engine has one: an opaque copy of the same size.
-pub(crate) type TimerKey = (u32, u64);
 
 /// Told once when a timer handle is cancelled before it fired, outside any borrow of the loop.
 pub(crate) trait Disarm: Send + Sync {
@@ -140,6 +138,11 @@ impl TimerHandle {
             core: Core::new(what)?,
         };
         Ok(Self(built(py, &TIMER_HANDLE).make(py, timer)?.unbind()))
+    }
+
+    /// Another reference to the same handle.
+    pub(crate) fn clone_ref(&self, py: Python<'_>) -> Self {
+        Self(self.0.clone_ref(py))
     }
 
     /// Remembers the armed timer, or forgets it when it has fired.

@@ -32,14 +32,38 @@ macro_rules! imports {
 }
 
 strings! {
+    __self__,
+    _asyncgen_finalizer_hook,
+    _asyncgen_firstiter_hook,
+    _callback,
+    _log_destroy_pending,
+    _source_traceback,
+    add_done_callback,
+    call_at,
     call_exception_handler,
+    cancelled,
+    context,
     debug,
+    done,
     exception,
+    fileno,
     get_debug,
     handle,
     message,
+    name,
+    remove_done_callback,
+    result,
     run,
+    run_forever,
+    set_name,
     source_traceback,
+    time,
+    warning,
+}
+
+/// The interned string `loop`, a keyword of Rust's.
+pub(crate) fn r#loop(py: Python<'_>) -> &Bound<'_, PyString> {
+    intern!(py, "loop")
 }
 
 imports! {
@@ -47,6 +71,36 @@ imports! {
     timer_handle_class: PyType = "asyncio", "TimerHandle";
     extract_stack: PyAny = "asyncio.format_helpers", "extract_stack";
     strerror: PyAny = "os", "strerror";
+    task_class: PyType = "asyncio", "Task";
+    future_class: PyType = "asyncio", "Future";
+    isfuture: PyAny = "asyncio", "isfuture";
+    ensure_future: PyAny = "asyncio", "ensure_future";
+    iscoroutine: PyAny = "asyncio", "iscoroutine";
+    run_until_complete_cb: PyAny = "asyncio.base_events", "_run_until_complete_cb";
+    get_running_loop: PyAny = "asyncio.events", "_get_running_loop";
+    set_running_loop: PyAny = "asyncio.events", "_set_running_loop";
+    logger: PyAny = "asyncio.log", "logger";
+    debug_stack_depth: PyAny = "asyncio.constants", "DEBUG_STACK_DEPTH";
+    get_ident: PyAny = "threading", "get_ident";
+    main_thread: PyAny = "threading", "main_thread";
+    get_asyncgen_hooks: PyAny = "sys", "get_asyncgen_hooks";
+    set_asyncgen_hooks: PyAny = "sys", "set_asyncgen_hooks";
+    get_origin_depth: PyAny = "sys", "get_coroutine_origin_tracking_depth";
+    set_origin_depth: PyAny = "sys", "set_coroutine_origin_tracking_depth";
+    valid_signals: PyAny = "signal", "valid_signals";
+    signal: PyAny = "signal", "signal";
+    siginterrupt: PyAny = "signal", "siginterrupt";
+    default_int_handler: PyAny = "signal", "default_int_handler";
+}
+
+/// asyncio's own test for coroutine functions, which is `inspect`'s from 3.14 on (asyncio's is deprecated there).
+///
+/// # Errors
+/// `ImportError`.
+pub(crate) fn iscoroutinefunction(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static CACHE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let module = if cfg!(Py_3_14) { "inspect" } else { "asyncio" };
+    CACHE.import(py, module, "iscoroutinefunction")
 }
 
 /// asyncio's description of a callback and where it is defined: `(callback, args) -> str`, with `debug` as a

@@ -9,6 +9,7 @@
 use std::cell::Cell;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -110,6 +111,18 @@ impl<H: Host> EventLoop<H> {
     /// The driver's: no descriptor left, or a driver that this system does not have.
     pub fn new(kind: Kind, host: H) -> io::Result<Self> {
         Ok(Self::with_driver(Driver::new(kind)?, kind, host))
+    }
+
+    /// A loop whose host refers back to it.
+    ///
+    /// # Errors
+    ///
+    /// As [`EventLoop::new`].
+    pub fn new_cyclic(kind: Kind, host: impl FnOnce(Weak<Self>) -> H) -> io::Result<Rc<Self>> {
+        let driver = Driver::new(kind)?;
+        Ok(Rc::new_cyclic(|event_loop| {
+            Self::with_driver(driver, kind, host(Weak::clone(event_loop)))
+        }))
     }
 
     /// A loop on a driver that exists already, such as a scripted one; `kind` is what replaces it should its thread be lost by a fork.

@@ -11,11 +11,14 @@
     reason = "the binding to CPython's C API that PyO3 has no safe form of"
 )]
 
+pub(crate) mod attached;
+pub(crate) mod builtin;
 pub(crate) mod call;
 pub(crate) mod context;
 mod entry;
 pub(crate) mod error;
 pub(crate) mod method;
 pub(crate) mod raw_type;
+pub(crate) mod signals;
 pub(crate) mod slot;
 pub(crate) mod thread;

@@ -1,0 +1,69 @@
+//! The loop's clock: `time.monotonic()`, unless a subclass or an instance says otherwise.
+//!
+//! A program may override `time()` on a subclass, on an instance, or on the class of a living loop (freezegun does). Its timers must move
+//! with it, so the attribute is looked at wherever time matters; only where our own method is found there, the clock is read directly.
+
+use oneloop::Instant;
+use oneloop::engine::monotonic;
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+
+use crate::overrides::{self, Method};
+
+const NANOS_PER_SECOND: f64 = 1e9;
+
+/// The loop's time.
+///
+/// # Errors
+/// What an overridden `time()` raised; `TypeError` if it returned no number.
+pub(crate) fn now(event_loop: &Bound<'_, PyAny>) -> PyResult<Instant> {
+    match overrides::find(event_loop, Method::Time)? {
+        None => Ok(monotonic()),
+        Some(method) => instant(&method.call0()?),
+    }
+}
+
+/// The loop's time in seconds, as Python code sees it.
+///
+/// # Errors
+/// What an overridden `time()` raised.
+pub(crate) fn now_in_seconds<'py>(event_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    match overrides::find(event_loop, Method::Time)? {
+        None => Ok(seconds(monotonic())
+            .into_pyobject(event_loop.py())?
+            .into_any()),
+        Some(method) => method.call0(),
+    }
+}
+
+/// Seconds, as `time.monotonic()` returns them.
+pub(crate) fn seconds(instant: Instant) -> f64 {
+    instant.as_nanos() as f64 / NANOS_PER_SECOND
+}
+
+/// The instant that a Python number of seconds stands for. What lies beyond the clock's range saturates; NaN is in the past, so that a
+/// timer with such a deadline runs at once instead of never.
+///
+/// # Errors
+/// `TypeError` if the object is no number.
+pub(crate) fn instant(seconds: &Bound<'_, PyAny>) -> PyResult<Instant> {
+    let py = seconds.py();
+    let number: f64 = seconds.extract().map_err(|error: PyErr| {
+        if !error.is_instance_of::<PyTypeError>(py) {
+            return error;
+        }
+        match seconds.repr() {
+            Ok(repr) => {
+                PyTypeError::new_err(format!("a time must be a number of seconds, not {repr}"))
+            }
+            Err(error) => error,
+        }
+    })?;
+    if number.is_nan() {
+        return Ok(Instant::from_nanos(i64::MIN));
+    }
+    // `as` saturates.
+    Ok(Instant::from_nanos(
+        (number * NANOS_PER_SECOND).round() as i64
+    ))
+}

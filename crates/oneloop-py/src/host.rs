@@ -1,0 +1,125 @@
+//! `PyHost`: the engine's host for a Python loop.
+//!
+//! It runs entries in their context, blocks with the GIL released, lets CPython run its signal handlers, and reads an overridden
+//! `time()`. All its state is reached with the GIL held (`ffi::attached`).
+
+use std::cell::{Cell, RefCell};
+use std::rc::Weak;
+
+use oneloop::Instant;
+use oneloop::engine::{EventLoop, Host, monotonic};
+use pyo3::prelude::*;
+
+use crate::clock;
+use crate::debug::{self, OriginTracking};
+use crate::entry::{Entry, Watch};
+use crate::errors;
+use crate::ffi;
+use crate::handle::Handle;
+use crate::signals::Signals;
+
+/// A Python loop's engine.
+pub(crate) type Engine = EventLoop<PyHost>;
+
+/// What the engine needs of a Python loop.
+pub(crate) struct PyHost {
+    engine: Weak<Engine>,
+    /// The Python object, for as long as it runs: held only then, so that the loop and its engine make no cycle.
+    running: RefCell<Option<Py<PyAny>>>,
+    /// The running thread's identifier, as `threading.get_ident()`.
+    pub(crate) thread_id: Cell<Option<u64>>,
+    pub(crate) debug: Cell<bool>,
+    /// Seconds; see `asyncio.loop.slow_callback_duration`.
+    pub(crate) slow_callback_duration: Cell<f64>,
+    pub(crate) signals: Signals,
+    pub(crate) origin_tracking: OriginTracking,
+}
+
+impl PyHost {
+    pub(crate) fn new(engine: Weak<Engine>, debug: bool) -> Self {
+        Self {
+            engine,
+            running: RefCell::new(None),
+            thread_id: Cell::new(None),
+            debug: Cell::new(debug),
+            slow_callback_duration: Cell::new(0.1),
+            signals: Signals::default(),
+            origin_tracking: OriginTracking::default(),
+        }
+    }
+
+    /// Whether the loop runs, on any thread.
+    pub(crate) fn is_running(&self) -> bool {
+        self.thread_id.get().is_some()
+    }
+
+    /// Sets the object whose loop runs, and returns the one before.
+    pub(crate) fn set_running(&self, event_loop: Option<Py<PyAny>>) -> Option<Py<PyAny>> {
+        self.running.replace(event_loop)
+    }
+
+    /// The object whose loop runs.
+    pub(crate) fn running<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.running
+            .borrow()
+            .as_ref()
+            .map(|event_loop| event_loop.bind(py).clone())
+    }
+
+    fn run_callback(&self, py: Python<'_>, handle: &Handle) -> PyResult<()> {
+        if !self.debug.get() {
+            return handle.run(py);
+        }
+        match self.running(py) {
+            Some(event_loop) => {
+                debug::run_timed(&event_loop, self.slow_callback_duration.get(), handle)
+            }
+            None => handle.run(py),
+        }
+    }
+}
+
+impl Host for PyHost {
+    type Entry = Entry;
+    type Watch = Watch;
+    type Error = PyErr;
+
+    fn now(&self) -> PyResult<Instant> {
+        Python::attach(|py| match self.running(py) {
+            Some(event_loop) => clock::now(&event_loop),
+            None => Ok(monotonic()),
+        })
+    }
+
+    fn run(&self, entry: Entry) -> PyResult<()> {
+        Python::attach(|py| match entry {
+            Entry::Callback(handle) => self.run_callback(py, &handle),
+            Entry::Native(call) => call(py).or_else(|error| match self.running(py) {
+                Some(event_loop) => errors::report(&event_loop, error),
+                None => Err(error),
+            }),
+            Entry::Signals => match self.engine.upgrade() {
+                Some(engine) => self.signals.dispatch(py, &engine),
+                None => Ok(()),
+            },
+        })
+    }
+
+    fn readiness(&self, watch: Watch) -> Entry {
+        watch.into()
+    }
+
+    fn block<R>(&self, wait: impl FnOnce() -> R) -> R {
+        Python::attach(|py| ffi::thread::detach(py, wait))
+    }
+
+    fn check_signals(&self) -> PyResult<()> {
+        Python::attach(ffi::thread::check_signals)
+    }
+
+    fn after_fork(&self) {
+        if let Some(engine) = self.engine.upgrade() {
+            Python::attach(|py| self.signals.renew_after_fork(py, &engine));
+        }
+    }
+}

@@ -1,0 +1,372 @@
+//! Signals: `add_signal_handler`, and waking the loop for the interpreter's own handlers.
+//!
+//! CPython's C-level handler sets a flag and writes the signal's number to the wake-up descriptor. Ours is one end of a socket pair
+//! whose other end the loop watches: so a signal that arrives between the last check and the wait still ends the wait. It is installed
+//! while a loop runs on the main thread, and beyond that while the loop has signal handlers, as asyncio's is. A descriptor that the
+//! user had set is put back afterwards, and is fed meanwhile.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use oneloop::engine::{Direction, EventLoop, Place};
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyInt};
+
+use crate::debug;
+use crate::entry::{Entry, RunsEntries, Watch};
+use crate::ffi::signals::{set_wakeup_fd, user_file};
+use crate::handle::Handle;
+use crate::names;
+
+/// No descriptor, in the interpreter's convention.
+const NONE: RawFd = -1;
+
+/// POSIX's numbers, the same on every system that we run on.
+const SIGINT: i32 = 2;
+const SIG_DFL: i32 = 0;
+/// What the kernel answers for SIGKILL and SIGSTOP.
+const EINVAL: i32 = 22;
+
+/// The descriptor of ours that the interpreter writes to, so that a forked child can disown it. Relaxed: only the main thread writes it.
+static INSTALLED: AtomicI32 = AtomicI32::new(NONE);
+
+/// The signal side of one loop.
+#[derive(Default)]
+pub(crate) struct Signals {
+    pipe: RefCell<Option<Pipe>>,
+    handlers: RefCell<BTreeMap<i32, Handle>>,
+    /// While ours is installed: the descriptor that was there before.
+    previous: Cell<Option<RawFd>>,
+}
+
+struct Pipe {
+    reader: UnixStream,
+    writer: UnixStream,
+}
+
+impl Signals {
+    /// Installs the wake-up descriptor for a run on the main thread. On another thread it does nothing: signals are not handled there.
+    ///
+    /// # Errors
+    /// `OSError` if no descriptor is left.
+    pub(crate) fn enter_run(
+        &self,
+        py: Python<'_>,
+        engine: &EventLoop<impl RunsEntries>,
+    ) -> PyResult<()> {
+        if is_main_thread(py)? {
+            self.install(py, engine)?;
+        }
+        Ok(())
+    }
+
+    /// Puts the wake-up descriptor back, unless handlers of this loop still need ours.
+    pub(crate) fn leave_run(&self, py: Python<'_>, engine: &EventLoop<impl RunsEntries>) {
+        let forwards = self.previous.get().is_some_and(|fd| fd != NONE);
+        if forwards {
+            // The user's descriptor gets its bytes now; handlers of ours become ready entries for the next run.
+            self.drain(py, engine);
+        }
+        if self.handlers.borrow().is_empty() {
+            self.uninstall(py);
+        }
+    }
+
+    /// Reads what the interpreter wrote and makes the handlers ready.
+    ///
+    /// # Errors
+    /// None; the signature is that of running an entry.
+    pub(crate) fn dispatch(
+        &self,
+        py: Python<'_>,
+        engine: &EventLoop<impl RunsEntries>,
+    ) -> PyResult<()> {
+        self.drain(py, engine);
+        Ok(())
+    }
+
+    /// Adds or replaces the handler of a signal, which is made once the checks have passed; follows `asyncio.loop.add_signal_handler`.
+    ///
+    /// # Errors
+    /// `TypeError` for a coroutine or a signal that is no int, `ValueError` for an invalid number, `RuntimeError` outside the main
+    /// thread or for a signal that cannot be caught.
+    pub(crate) fn add(
+        &self,
+        engine: &EventLoop<impl RunsEntries>,
+        signal: &Bound<'_, PyAny>,
+        handle: impl FnOnce() -> PyResult<Handle>,
+    ) -> PyResult<()> {
+        let py = signal.py();
+        let number = check_signal(signal)?;
+        if !is_main_thread(py)? {
+            return Err(PyRuntimeError::new_err(
+                "set_wakeup_fd only works in main thread of the main interpreter",
+            ));
+        }
+        self.install(py, engine)
+            .map_err(|error| PyRuntimeError::new_err(error.value(py).to_string()))?;
+        let handle = handle()?;
+        let replaced = self.handlers.borrow_mut().insert(number, handle);
+        drop(replaced);
+        if let Err(error) = catch(py, signal) {
+            let removed = self.handlers.borrow_mut().remove(&number);
+            drop(removed);
+            self.uninstall_if_unused(py, engine);
+            return Err(cannot_be_caught(py, error, signal));
+        }
+        Ok(())
+    }
+
+    /// Removes the handler of a signal and restores the default; follows `asyncio.loop.remove_signal_handler`.
+    ///
+    /// # Errors
+    /// As [`Signals::add`].
+    pub(crate) fn remove(
+        &self,
+        py: Python<'_>,
+        engine: &EventLoop<impl RunsEntries>,
+        signal: &Bound<'_, PyAny>,
+    ) -> PyResult<bool> {
+        let number = check_signal(signal)?;
+        let removed = self.handlers.borrow_mut().remove(&number);
+        if removed.is_none() {
+            return Ok(false);
+        }
+        drop(removed);
+        release(py, signal).map_err(|error| cannot_be_caught(py, error, signal))?;
+        self.uninstall_if_unused(py, engine);
+        Ok(true)
+    }
+
+    /// The signals that have a handler.
+    pub(crate) fn handled(&self) -> Vec<i32> {
+        self.handlers.borrow().keys().copied().collect()
+    }
+
+    /// Lets go of everything without touching the process's signal handlers: the loop is closed or collected.
+    pub(crate) fn clear(&self, py: Python<'_>) {
+        let handlers = self.handlers.take();
+        drop(handlers);
+        self.uninstall(py);
+        let pipe = self.pipe.take();
+        drop(pipe);
+    }
+
+    /// Calls `visit` with every handler, for the garbage collector.
+    ///
+    /// # Errors
+    /// The visitor's.
+    pub(crate) fn visit<E>(&self, visit: impl FnMut(&Handle) -> Result<(), E>) -> Result<(), E> {
+        match self.handlers.try_borrow() {
+            Ok(handlers) => handlers.values().try_for_each(visit),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// In a forked child, replaces the pair that the child shares with its parent.
+    pub(crate) fn renew_after_fork(&self, py: Python<'_>, engine: &EventLoop<impl RunsEntries>) {
+        let Some(shared) = self.pipe.take() else {
+            return;
+        };
+        drop(engine.unwatch(shared.reader.as_raw_fd(), Direction::Read));
+        let was_installed = self.previous.take().is_some();
+        drop(shared);
+        if was_installed && let Err(error) = self.install(py, engine) {
+            error.write_unraisable(py, None);
+        }
+    }
+
+    fn install(&self, py: Python<'_>, engine: &EventLoop<impl RunsEntries>) -> PyResult<()> {
+        let fd = self.open(engine)?;
+        let before = set_wakeup_fd(py, fd);
+        INSTALLED.store(fd, Ordering::Relaxed);
+        if before != fd {
+            self.previous.set(Some(before));
+        }
+        Ok(())
+    }
+
+    fn uninstall_if_unused(&self, py: Python<'_>, engine: &EventLoop<impl RunsEntries>) {
+        let running = engine.place() != Place::Stopped;
+        if !running && self.handlers.borrow().is_empty() {
+            self.uninstall(py);
+        }
+    }
+
+    fn uninstall(&self, py: Python<'_>) {
+        let Some(previous) = self.previous.take() else {
+            return;
+        };
+        let ours = self
+            .pipe
+            .borrow()
+            .as_ref()
+            .map_or(NONE, |pipe| pipe.writer.as_raw_fd());
+        let current = set_wakeup_fd(py, previous);
+        if current != ours {
+            // Somebody set another one meanwhile: it is theirs to keep.
+            set_wakeup_fd(py, current);
+        }
+        INSTALLED.store(NONE, Ordering::Relaxed);
+    }
+
+    /// The writing end, made and watched at the first need.
+    fn open(&self, engine: &EventLoop<impl RunsEntries>) -> PyResult<RawFd> {
+        if let Some(pipe) = &*self.pipe.borrow() {
+            return Ok(pipe.writer.as_raw_fd());
+        }
+        let (reader, writer) = UnixStream::pair()?;
+        reader.set_nonblocking(true)?;
+        writer.set_nonblocking(true)?;
+        let replaced = engine.watch(reader.as_raw_fd(), Direction::Read, Watch::Signals)?;
+        drop(replaced);
+        let fd = writer.as_raw_fd();
+        let replaced = self.pipe.replace(Some(Pipe { reader, writer }));
+        drop(replaced);
+        Ok(fd)
+    }
+
+    fn drain(&self, py: Python<'_>, engine: &EventLoop<impl RunsEntries>) {
+        let numbers = self.read();
+        if let Some(fd) = self.previous.get().filter(|fd| *fd != NONE) {
+            forward(fd, &numbers);
+        }
+        for number in numbers {
+            let number = i32::from(number);
+            let handle = match self.handlers.borrow().get(&number) {
+                Some(handle) => handle.clone_ref(py),
+                // No handler of this loop's: the interpreter runs its own.
+                None => continue,
+            };
+            if handle.is_cancelled(py) {
+                let signal = number.into_pyobject(py);
+                let Ok(signal) = signal;
+                if let Err(error) = self.remove(py, engine, &signal.into_any()) {
+                    error.write_unraisable(py, None);
+                }
+            } else {
+                engine.push(Entry::Callback(handle));
+            }
+        }
+    }
+
+    fn read(&self) -> Vec<u8> {
+        let mut numbers = Vec::new();
+        let pipe = self.pipe.borrow();
+        let Some(pipe) = &*pipe else {
+            return numbers;
+        };
+        let mut buffer = [0; 256];
+        loop {
+            match (&pipe.reader).read(&mut buffer) {
+                Ok(0) => return numbers,
+                Ok(count) => numbers.extend_from_slice(&buffer[..count]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // Empty; the descriptor cannot fail otherwise, and a signal is no place to raise.
+                Err(_) => return numbers,
+            }
+        }
+    }
+}
+
+/// Has [`disown_after_fork`] called in every child that Python forks. Called once, by the module's initialization.
+///
+/// # Errors
+/// Those of the import.
+pub(crate) fn watch_forks(py: Python<'_>) -> PyResult<()> {
+    let keywords = PyDict::new(py);
+    keywords.set_item("after_in_child", wrap_pyfunction!(disown_after_fork, py)?)?;
+    let register = py.import("os")?.getattr("register_at_fork")?;
+    register.call((), Some(&keywords)).map(drop)
+}
+
+/// In a forked child, before any loop runs there: a signal to the child must not end up in the parent's loop.
+#[pyfunction(name = "_disown_after_fork")]
+fn disown_after_fork(py: Python<'_>) {
+    let ours = INSTALLED.swap(NONE, Ordering::Relaxed);
+    if ours != NONE {
+        let current = set_wakeup_fd(py, NONE);
+        if current != ours {
+            set_wakeup_fd(py, current);
+        }
+    }
+}
+
+/// Feeds the user's wake-up descriptor what the interpreter would have written to it.
+fn forward(fd: RawFd, numbers: &[u8]) {
+    // The user owns the descriptor; a full or closed one loses the byte, as it would without us.
+    let user = user_file(fd);
+    let _ = (&*user).write(numbers);
+}
+
+fn is_main_thread(py: Python<'_>) -> PyResult<bool> {
+    let main = names::main_thread(py)?.call0()?;
+    let main: Option<u64> = main.getattr("ident")?.extract()?;
+    Ok(main == Some(debug::thread_id(py)?))
+}
+
+/// As asyncio's: the number must be an int and one of the system's signals.
+fn check_signal(signal: &Bound<'_, PyAny>) -> PyResult<i32> {
+    let py = signal.py();
+    if !signal.is_instance_of::<PyInt>() {
+        return Err(PyTypeError::new_err(format!(
+            "sig must be an int, not {}",
+            signal.repr()?
+        )));
+    }
+    if !names::valid_signals(py)?.call0()?.contains(signal)? {
+        return Err(PyValueError::new_err(format!(
+            "invalid signal number {}",
+            signal.str()?
+        )));
+    }
+    signal.extract()
+}
+
+/// Has the interpreter catch a signal and do nothing but write its number to the wake-up descriptor.
+fn catch(py: Python<'_>, signal: &Bound<'_, PyAny>) -> PyResult<()> {
+    names::signal(py)?.call1((signal, noop(py)?))?;
+    // Restart system calls of other threads instead of failing them.
+    names::siginterrupt(py)?.call1((signal, false))?;
+    Ok(())
+}
+
+/// Restores a signal's default.
+fn release(py: Python<'_>, signal: &Bound<'_, PyAny>) -> PyResult<()> {
+    if signal.extract::<i32>()? == SIGINT {
+        names::signal(py)?.call1((signal, names::default_int_handler(py)?))?;
+    } else {
+        names::signal(py)?.call1((signal, SIG_DFL))?;
+    }
+    Ok(())
+}
+
+fn cannot_be_caught(py: Python<'_>, error: PyErr, signal: &Bound<'_, PyAny>) -> PyErr {
+    let errno = error
+        .is_instance_of::<PyOSError>(py)
+        .then(|| error.value(py).getattr("errno").ok()?.extract::<i32>().ok())
+        .flatten();
+    if errno == Some(EINVAL) {
+        return PyRuntimeError::new_err(format!("sig {signal} cannot be caught"));
+    }
+    error
+}
+
+fn noop(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static NOOP: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    NOOP.get_or_try_init(py, || {
+        let function = wrap_pyfunction!(ignore_signal, py)?;
+        Ok(function.into_any().unbind())
+    })
+    .map(|noop| noop.bind(py))
+}
+
+/// The interpreter-level handler of a signal that a loop handles: the loop reads the number from the wake-up descriptor.
+#[pyfunction(name = "_ignore_signal")]
+fn ignore_signal(_signal: &Bound<'_, PyAny>, _frame: &Bound<'_, PyAny>) {}
