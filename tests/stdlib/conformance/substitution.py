@@ -1,0 +1,170 @@
+"""Puts the loop under test in asyncio's place, in a module's process, before the module is imported.
+
+What changes is only what a test can name: `SelectorEventLoop`, `EventLoop`, `BaseEventLoop` where tests construct one,
+the policy's factory (and with it `asyncio.new_event_loop`), and the suite's own TestLoop. The loop itself is the
+product's class, unchanged but for counters around its constructor and around the methods that do not exist yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import importlib
+import importlib.util
+import inspect
+import types
+from collections.abc import Callable
+from typing import Any
+
+from stdlib.conformance import testloop
+
+Send = Callable[..., None]
+
+
+class Substitution:
+    """Counts what a test did with the loop under test."""
+
+    def __init__(self, loop_class: type, send: Send) -> None:
+        self.loop_class = loop_class
+        self.loops = 0
+        self._send = send
+        self._test = ""
+
+    def begin_test(self, test: str) -> None:
+        self.loops = 0
+        self._test = test
+
+    def created(self) -> None:
+        self.loops += 1
+
+    def reached(self, method: str) -> None:
+        """A missing method was called. Sent at once: the test may hang because of it."""
+        self._send("missing", id=self._test, method=method)
+
+    def adapt_module(self, module: types.ModuleType) -> None:
+        testloop.rebuild_helpers(module)
+
+
+def substitute(config: dict[str, Any], send: Send) -> Substitution:
+    """Install the loop that the configuration names; report what it is and what it lacks."""
+    module_name, _, class_name = config["loop"].partition(":")
+    loop_class: type = getattr(importlib.import_module(module_name), class_name)
+    substitution = Substitution(loop_class, send)
+
+    probe: Any = loop_class()
+    try:
+        send(
+            "loop",
+            backend=getattr(probe, "backend", None),
+            has=[name for name in config["privates"] if hasattr(probe, name)],
+            implemented=[name for name in config["missing"] if not lacks(probe, name)],
+        )
+    finally:
+        probe.close()
+
+    for method in config["missing"]:
+        watch_missing(loop_class, method, substitution)
+    count_constructions(loop_class, substitution)
+    replace_names(loop_class)
+    package = config["module"].rpartition(".")[0]
+    if package and importlib.util.find_spec(f"{package}.utils") is not None:
+        testloop.rebuild(importlib.import_module(f"{package}.utils"))
+    return substitution
+
+
+def count_constructions(loop_class: Any, substitution: Substitution) -> None:
+    original = loop_class.__init__
+
+    @functools.wraps(original)
+    def counting(self: Any, *args: Any, **kwargs: Any) -> None:
+        substitution.created()
+        original(self, *args, **kwargs)
+
+    loop_class.__init__ = counting
+
+
+def replace_names(loop_class: type) -> None:
+    """Every name through which a test reaches the default loop."""
+    stand_in = accepting_selector(loop_class)
+    for module_name in ("asyncio", "asyncio.events", "asyncio.unix_events"):
+        module = importlib.import_module(module_name)
+        for name in ("SelectorEventLoop", "EventLoop", "_UnixSelectorEventLoop"):
+            if hasattr(module, name):
+                setattr(module, name, stand_in)
+    # Tests that build a BaseEventLoop put mocks where its selector was; attributes that nobody reads do ours no harm.
+    for module_name in ("asyncio", "asyncio.base_events"):
+        setattr(importlib.import_module(module_name), "BaseEventLoop", loop_class)  # noqa: B010
+
+    unix_events = importlib.import_module("asyncio.unix_events")
+    # 3.14 renamed the policies and 3.16 has none; the factory is looked up on the class.
+    for name in ("_UnixDefaultEventLoopPolicy", "_DefaultEventLoopPolicy"):
+        policy = getattr(unix_events, name, None)
+        if policy is not None:
+            policy._loop_factory = loop_class
+
+
+def accepting_selector(loop_class: type) -> type:
+    """A class in SelectorEventLoop's place: it takes the selector that tests pass, and makes exactly `loop_class`.
+
+    An instance of a subclass would not do, because the product may treat the exact type in a special way. Only a class
+    that a test derives from it is constructed as such.
+    """
+
+    class Meta(type(loop_class)):  # type: ignore[misc]
+        def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+            if cls is stand_in:
+                return loop_class()
+            return super().__call__(*args, **kwargs)
+
+        def __instancecheck__(cls, instance: object) -> bool:
+            return isinstance(instance, loop_class) if cls is stand_in else super().__instancecheck__(instance)
+
+        def __subclasscheck__(cls, subclass: type) -> bool:
+            return issubclass(subclass, loop_class) if cls is stand_in else super().__subclasscheck__(subclass)
+
+    stand_in = Meta("SelectorEventLoop", (loop_class,), {"__module__": "asyncio.unix_events"})
+    return stand_in
+
+
+def lacks(loop: Any, method: str) -> bool:
+    """Whether the method raises a NotImplementedError that names it, as the product promises for what is missing."""
+    signature = inspect.signature(getattr(asyncio.AbstractEventLoop, method))
+    required = [
+        None
+        for parameter in list(signature.parameters.values())[1:]
+        if parameter.default is parameter.empty and parameter.kind in (0, 1)
+    ]
+    try:
+        answer = getattr(loop, method)(*required)
+        if inspect.isawaitable(answer):
+            answer.__await__().send(None)
+    except NotImplementedError as error:
+        return method in str(error)
+    except BaseException:
+        return False
+    return False
+
+
+def watch_missing(loop_class: type, method: str, substitution: Substitution) -> None:
+    """Record who runs into a missing method; the error itself goes on to the test as it was."""
+    original = getattr(loop_class, method, None)
+    if original is None:
+        return
+
+    async def watch(awaitable: Any) -> Any:
+        try:
+            return await awaitable
+        except NotImplementedError:
+            substitution.reached(method)
+            raise
+
+    @functools.wraps(original)
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        try:
+            answer = original(*args, **kwargs)
+        except NotImplementedError:
+            substitution.reached(method)
+            raise
+        return watch(answer) if inspect.isawaitable(answer) else answer
+
+    setattr(loop_class, method, watched)

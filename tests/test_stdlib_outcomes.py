@@ -1,0 +1,274 @@
+"""What asyncio's own tests show by looking inside its loop, shown from outside, on asyncio's loop and on oneloop.
+
+Each test here stands beside the excluded tests that name it in `exclusions.toml`: those read the selector, the ready
+queue or the heap of asyncio's loop, or call one iteration of it; these observe the same outcome through public calls.
+The fixtures that run a test on both loops are those of `tests/conftest.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import socket
+import sys
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+Factory = Callable[[], asyncio.AbstractEventLoop]
+
+
+def iterate(loop: asyncio.AbstractEventLoop) -> None:
+    """Exactly one iteration: what is ready now runs, what that schedules does not."""
+    loop.stop()
+    loop.run_forever()
+
+
+def test_loop_overrides_every_public_method(loop: asyncio.AbstractEventLoop) -> None:
+    """BaseEventLoop leaves hooks to its subclasses; the abstract class that users know has none left open in ours."""
+    for name, method in vars(asyncio.AbstractEventLoop).items():
+        if callable(method) and not name.startswith("_"):
+            assert getattr(type(loop), name) is not method, name
+
+
+def test_handle_runs_once_in_next_iteration(loop: asyncio.AbstractEventLoop) -> None:
+    calls: list[str] = []
+    handle = loop.call_soon(calls.append, "ran")
+    assert isinstance(handle, asyncio.Handle)
+    assert calls == []
+    iterate(loop)
+    iterate(loop)
+    assert calls == ["ran"]
+
+
+def test_cancelled_handle_does_not_run(loop: asyncio.AbstractEventLoop) -> None:
+    calls: list[str] = []
+    handle = loop.call_soon(calls.append, "cancelled")
+    loop.call_soon(calls.append, "kept")
+    handle.cancel()
+    iterate(loop)
+    assert calls == ["kept"]
+
+
+def test_timer_waits_for_its_time(loop: asyncio.AbstractEventLoop) -> None:
+    calls: list[str] = []
+    handle = loop.call_later(10.0, calls.append, "timer")
+    assert isinstance(handle, asyncio.TimerHandle)
+    iterate(loop)
+    assert calls == []
+    assert not handle.cancelled()
+    assert 9.0 < handle.when() - loop.time() <= 10.0
+    with pytest.raises(TypeError):
+        loop.call_later(None, calls.append)  # type: ignore[arg-type]
+
+
+def test_wait_ends_at_first_timer_that_is_not_cancelled(loop: asyncio.AbstractEventLoop) -> None:
+    """A cancelled timer at the head neither wakes the loop early nor keeps it from waiting for the next one."""
+    cancelled = loop.call_later(0.001, loop.stop)
+    loop.call_later(0.05, loop.stop)
+    cancelled.cancel()
+    started = time.monotonic()
+    loop.run_forever()
+    assert 0.045 <= time.monotonic() - started < 5
+
+
+def test_what_a_timer_schedules_runs_in_the_iteration_after(loop: asyncio.AbstractEventLoop) -> None:
+    calls: list[str] = []
+
+    def timer() -> None:
+        calls.append("timer")
+        loop.call_soon(calls.append, "scheduled")
+
+    loop.call_at(loop.time() - 1, timer)
+    iterate(loop)
+    assert calls == ["timer"]
+    iterate(loop)
+    assert calls == ["timer", "scheduled"]
+
+
+def test_cancelled_timers_are_forgotten(loop: asyncio.AbstractEventLoop) -> None:
+    """Most timers are cancelled long before their time; their callbacks must not live on until then."""
+
+    class Payload:
+        pass
+
+    references = []
+    kept = [loop.call_later(3000, id, None) for _ in range(10)]
+    for _ in range(1000):
+        payload = Payload()
+        references.append(weakref.ref(payload))
+        loop.call_later(3600, id, payload).cancel()
+    del payload
+    iterate(loop)
+    iterate(loop)
+    gc.collect()
+    assert sum(reference() is not None for reference in references) == 0
+    assert not any(handle.cancelled() for handle in kept)
+
+
+def raise_zero_division() -> None:
+    raise ZeroDivisionError
+
+
+def test_exception_handler_gets_the_context(loop: asyncio.AbstractEventLoop) -> None:
+    seen: list[Any] = []
+    loop.set_debug(True)
+    loop.set_exception_handler(lambda *args: seen.append(args))
+    handle: Any = loop.call_soon(raise_zero_division)
+    iterate(loop)
+    [(given_loop, context)] = seen
+    assert given_loop is loop
+    assert isinstance(context.pop("exception"), ZeroDivisionError)
+    assert "Exception in callback" in context["message"]
+    assert "raise_zero_division" in context.pop("message")
+    assert context == {"handle": handle, "source_traceback": handle._source_traceback}
+
+
+def test_default_handler_logs_after_custom_handler_is_removed(
+    loop: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen: list[Any] = []
+    loop.set_exception_handler(lambda *args: seen.append(args))
+    loop.set_exception_handler(None)
+    assert loop.get_exception_handler() is None
+    loop.call_soon(raise_zero_division)
+    iterate(loop)
+    assert seen == []
+    [record] = caplog.records
+    assert (record.name, record.levelname) == ("asyncio", "ERROR")
+    assert "Exception in callback raise_zero_division" in record.getMessage()
+    assert record.exc_info
+    assert record.exc_info[0] is ZeroDivisionError
+
+
+def test_broken_exception_handler_is_logged(loop: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture) -> None:
+    def handler(loop: object, context: object) -> None:
+        raise AttributeError("spam")
+
+    loop.set_exception_handler(handler)
+    loop.call_soon(raise_zero_division)
+    iterate(loop)
+    [record] = caplog.records
+    assert "Unhandled error in exception handler" in record.getMessage()
+    assert record.exc_info
+    assert record.exc_info[0] is AttributeError
+
+
+def test_broken_default_handler_is_logged(
+    loop_class: type[asyncio.AbstractEventLoop], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A subclass's own default handler fails; then so does a custom handler before it, and the context tells why."""
+    contexts: list[dict[str, Any]] = []
+
+    def default_exception_handler(self: object, context: dict[str, Any]) -> None:
+        contexts.append(context)
+        raise ValueError("spam")
+
+    derived = type("Derived", (loop_class,), {"default_exception_handler": default_exception_handler})
+    loop = derived()
+    try:
+        loop.call_soon(raise_zero_division)
+        iterate(loop)
+        assert caplog.records.pop().getMessage() == "Exception in default exception handler"
+
+        def custom(loop: object, context: object) -> None:
+            raise ValueError("ham")
+
+        loop.set_exception_handler(custom)
+        loop.call_soon(raise_zero_division)
+        iterate(loop)
+        message = caplog.records.pop().getMessage()
+        assert message.startswith("Exception in default exception handler while handling")
+        assert "in custom" in message
+        assert isinstance(contexts[-1]["context"]["exception"], ZeroDivisionError)
+    finally:
+        loop.close()
+
+
+def test_reader_runs_once_per_stopped_run(loop: asyncio.AbstractEventLoop) -> None:
+    """A run that is stopped delivers each event once, and leaves nothing behind that would deliver it again."""
+    calls: list[int] = []
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        reader.setblocking(False)
+        writer.send(b"x")
+        for run in (1, 2):
+            loop.add_reader(reader, lambda: calls.append(1))
+            loop.call_soon(loop.stop)
+            loop.run_forever()
+            assert len(calls) == run
+            loop.remove_reader(reader)
+
+
+def test_stop_before_run_makes_one_iteration_without_waiting(loop: asyncio.AbstractEventLoop) -> None:
+    calls: list[str] = []
+    loop.call_later(30, calls.append, "timer")
+    loop.call_soon(loop.call_soon, calls.append, "second")
+    started = time.monotonic()
+    iterate(loop)
+    assert time.monotonic() - started < 5
+    assert calls == []
+
+
+def test_loop_is_set_up_and_cleaned_up_around_a_run(loop: asyncio.AbstractEventLoop) -> None:
+    """During a run the loop is the thread's running loop and owns the async generator hooks; afterwards nothing is."""
+    hooks = sys.get_asyncgen_hooks()
+    seen: list[Any] = []
+
+    def look() -> None:
+        seen.extend((asyncio.get_running_loop(), loop.is_running(), sys.get_asyncgen_hooks().firstiter is not None))
+
+    loop.call_soon(look)
+    iterate(loop)
+    assert seen == [loop, True, True]
+    with pytest.raises(RuntimeError):
+        asyncio.get_running_loop()
+    assert not loop.is_running()
+    assert sys.get_asyncgen_hooks() == hooks
+
+
+def test_destroyed_pending_task_is_reported(loop: asyncio.AbstractEventLoop) -> None:
+    """A task whose future nobody else holds is collected while pending; the loop's handler hears of it."""
+    contexts: list[dict[str, Any]] = []
+
+    async def wait_for_ever() -> None:
+        await loop.create_future()
+
+    loop.set_debug(True)
+    loop.set_exception_handler(lambda _, context: contexts.append(context))
+    task: Any = loop.create_task(wait_for_ever())
+    assert asyncio.all_tasks(loop) == {task}
+    iterate(loop)
+    traceback = task._source_traceback
+    del task
+    gc.collect()
+    assert asyncio.all_tasks(loop) == set()
+    [context] = contexts
+    assert context["message"] == "Task was destroyed but it is pending!"
+    assert context["source_traceback"] == traceback
+
+
+def test_closed_loop_holds_no_descriptor(loop_factory: Factory) -> None:
+    """What the self-pipe tests count inside: every descriptor of a loop is gone once it is closed."""
+    before = len(os.listdir("/proc/self/fd"))
+    loop = loop_factory()
+    loop.run_until_complete(asyncio.sleep(0))
+    assert len(os.listdir("/proc/self/fd")) > before
+    loop.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_short_sleeps_do_not_spin(loop: asyncio.AbstractEventLoop) -> None:
+    """The loop waits for a timer in the kernel, and one that is shorter than the clock's resolution still ends."""
+
+    async def sleep() -> None:
+        for delay in (1e-1, 1e-4, 1e-6, 1e-8, 1e-10):
+            await asyncio.sleep(delay)
+
+    started = time.thread_time()
+    loop.run_until_complete(sleep())
+    assert time.thread_time() - started < 0.05, "more than half of the wait was spent running"
