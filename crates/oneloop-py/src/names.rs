@@ -58,6 +58,7 @@ strings! {
     set_name,
     source_traceback,
     time,
+    warn_on_full_buffer,
     warning,
 }
 
@@ -88,6 +89,7 @@ imports! {
     get_origin_depth: PyAny = "sys", "get_coroutine_origin_tracking_depth";
     set_origin_depth: PyAny = "sys", "set_coroutine_origin_tracking_depth";
     valid_signals: PyAny = "signal", "valid_signals";
+    set_wakeup_fd: PyAny = "signal", "set_wakeup_fd";
     signal: PyAny = "signal", "signal";
     siginterrupt: PyAny = "signal", "siginterrupt";
     default_int_handler: PyAny = "signal", "default_int_handler";

@@ -20,7 +20,7 @@ use pyo3::types::{PyDict, PyInt};
 
 use crate::debug;
 use crate::entry::{Entry, RunsEntries, Watch};
-use crate::ffi::signals::{set_wakeup_fd, user_file};
+use crate::ffi::signals::user_file;
 use crate::handle::Handle;
 use crate::names;
 
@@ -184,7 +184,7 @@ impl Signals {
 
     fn install(&self, py: Python<'_>, engine: &EventLoop<impl RunsEntries>) -> PyResult<()> {
         let fd = self.open(engine)?;
-        let before = set_wakeup_fd(py, fd);
+        let before = set_wakeup_fd(py, fd)?;
         INSTALLED.store(fd, Ordering::Relaxed);
         if before != fd {
             self.previous.set(Some(before));
@@ -208,11 +208,7 @@ impl Signals {
             .borrow()
             .as_ref()
             .map_or(NONE, |pipe| pipe.writer.as_raw_fd());
-        let current = set_wakeup_fd(py, previous);
-        if current != ours {
-            // Somebody set another one meanwhile: it is theirs to keep.
-            set_wakeup_fd(py, current);
-        }
+        put_back(py, ours, previous);
         INSTALLED.store(NONE, Ordering::Relaxed);
     }
 
@@ -291,11 +287,27 @@ pub(crate) fn watch_forks(py: Python<'_>) -> PyResult<()> {
 fn disown_after_fork(py: Python<'_>) {
     let ours = INSTALLED.swap(NONE, Ordering::Relaxed);
     if ours != NONE {
-        let current = set_wakeup_fd(py, NONE);
-        if current != ours {
-            set_wakeup_fd(py, current);
-        }
+        put_back(py, ours, NONE);
     }
+}
+
+/// Has the interpreter write signals to `fd` and returns the descriptor before.
+fn set_wakeup_fd(py: Python<'_>, fd: RawFd) -> PyResult<RawFd> {
+    let keywords = PyDict::new(py);
+    // A full pair already holds what wakes the loop.
+    keywords.set_item(names::warn_on_full_buffer(py), false)?;
+    let set = names::set_wakeup_fd(py)?;
+    set.call((fd,), Some(&keywords))?.extract()
+}
+
+/// Replaces our descriptor by `previous`. If somebody set another one meanwhile, that one stays: it is theirs.
+fn put_back(py: Python<'_>, ours: RawFd, previous: RawFd) {
+    let result = set_wakeup_fd(py, NONE).and_then(|current| {
+        let theirs = if current == ours { previous } else { current };
+        set_wakeup_fd(py, theirs)
+    });
+    // It fails for a descriptor that its owner has closed, and outside the main thread, where nothing was installed: none is left then.
+    drop(result);
 }
 
 /// Feeds the user's wake-up descriptor what the interpreter would have written to it.
