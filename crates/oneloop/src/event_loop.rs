@@ -239,11 +239,11 @@ impl<H: Host> EventLoop<H> {
     ) -> io::Result<Option<H::Watch>> {
         self.renew_after_fork()?;
         self.pacing.dirty.set(true);
-        let result = self.io.with(|io| {
-            let driver = io.driver.as_mut().ok_or_else(waiting)?;
-            Ok::<_, io::Error>(io.registry.watch(driver, fd, direction, watch))
-        })?;
-        // Dropped here, outside the cell.
+        let result = self.io.with(|io| match io.driver.as_mut() {
+            Some(driver) => io.registry.watch(driver, fd, direction, watch),
+            None => Err((waiting(), watch)),
+        });
+        // The watch of a refusal is dropped here, outside the cell.
         result.map_err(|(error, _watch)| error)
     }
 
