@@ -18,6 +18,7 @@ use crate::debug;
 use crate::entry::{Entry, Watch};
 use crate::errors;
 use crate::ffi::attached::Attached;
+use crate::ffi::call;
 use crate::handle::{Callback, Disarm, Handle, TimerHandle};
 use crate::host::{Engine, PyHost};
 use crate::names;
@@ -337,9 +338,11 @@ impl Loop {
     /// Create a Future that belongs to the loop.
     fn create_future<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
-        let keywords = PyDict::new(py);
-        keywords.set_item(names::r#loop(py), slf)?;
-        names::future_class(py)?.call((), Some(&keywords))
+        call::with_names(
+            names::future_class(py)?,
+            [slf.as_any()],
+            names::loop_keyword(py)?,
+        )
     }
 
     /// Schedule a coroutine and return its Task. The keywords are those of the running interpreter's asyncio.

@@ -7,7 +7,7 @@
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyString, PyType};
+use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
 macro_rules! strings {
     ($($name:ident),* $(,)?) => {$(
@@ -93,6 +93,13 @@ imports! {
     signal: PyAny = "signal", "signal";
     siginterrupt: PyAny = "signal", "siginterrupt";
     default_int_handler: PyAny = "signal", "default_int_handler";
+}
+
+/// `("loop",)`, the keyword that tasks and futures are made with.
+pub(crate) fn loop_keyword(py: Python<'_>) -> PyResult<&Bound<'_, PyTuple>> {
+    static CACHE: PyOnceLock<Py<PyTuple>> = PyOnceLock::new();
+    let tuple = CACHE.get_or_try_init(py, || PyTuple::new(py, [r#loop(py)]).map(Bound::unbind))?;
+    Ok(tuple.bind(py))
 }
 
 /// asyncio's own test for coroutine functions, which is `inspect`'s from 3.14 on (asyncio's is deprecated there).

@@ -78,14 +78,14 @@ fn default_task<'py>(
     keywords: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = event_loop.py();
-    let keywords = match keywords {
-        Some(keywords) => keywords.copy()?,
-        None => PyDict::new(py),
-    };
-    keywords.set_item(names::r#loop(py), event_loop)?;
-    let args = PyTuple::new(py, [coroutine])?;
+    let class = names::task_class(py)?;
     // No frame of ours is on the Python stack, so the task's source traceback ends at the caller, as asyncio trims it to.
-    call::with_keywords(names::task_class(py)?, &args, Some(&keywords))
+    let Some(keywords) = keywords else {
+        return call::with_names(class, [coroutine, event_loop], names::loop_keyword(py)?);
+    };
+    let keywords = keywords.copy()?;
+    keywords.set_item(names::r#loop(py), event_loop)?;
+    call::with_keywords(class, &PyTuple::new(py, [coroutine])?, Some(&keywords))
 }
 
 /// The older convention: the factory is given the context only if there is one, and the name is set on what it made.

@@ -67,6 +67,32 @@ pub(crate) fn with<'py, const N: usize>(
     owned(callable.py(), result)
 }
 
+/// `callable(*args)` whose last arguments are keywords of these names.
+///
+/// # Errors
+/// What the callable raised.
+#[inline]
+pub(crate) fn with_names<'py, const N: usize>(
+    callable: &Bound<'py, PyAny>,
+    args: [&Bound<'py, PyAny>; N],
+    names: &Bound<'py, PyTuple>,
+) -> PyResult<Bound<'py, PyAny>> {
+    debug_assert!(names.len() <= N, "a name for each keyword");
+    let positional = N - names.len();
+    let items = args.map(Bound::as_ptr);
+    // SAFETY: callable, arguments and names are borrowed for the call, so every pointer outlives it; there are as many values after
+    // the positional ones as there are names.
+    let result = survive_exit(|| unsafe {
+        PyObject_Vectorcall(
+            callable.as_ptr(),
+            items.as_ptr(),
+            positional,
+            names.as_ptr(),
+        )
+    });
+    owned(callable.py(), result)
+}
+
 /// `callable(*args, **kwargs)`.
 ///
 /// # Errors
