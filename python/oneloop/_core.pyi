@@ -1,0 +1,262 @@
+"""The native part of oneloop: the loop's scheduling, and its handles."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextvars import Context
+from typing import Any, Final, Protocol, TypeVar, TypeVarTuple, Unpack, final
+
+_T = TypeVar("_T")
+_Ts = TypeVarTuple("_Ts")
+
+class _HasFileno(Protocol):
+    def fileno(self) -> int: ...
+
+_FileDescriptor = int | _HasFileno
+_TaskFactory = Callable[..., asyncio.Future[Any]]
+
+__version__: Final[str]
+
+@final
+class Handle(asyncio.Handle):
+    """A callback that waits for its turn.
+
+    Returned by ``call_soon()`` and ``call_soon_threadsafe()``; follows ``asyncio.Handle``. Only the loop makes them.
+    """
+
+@final
+class TimerHandle(asyncio.TimerHandle):
+    """A callback that waits for its time.
+
+    Returned by ``call_later()`` and ``call_at()``; follows ``asyncio.TimerHandle``. Only the loop makes them.
+    """
+
+class Loop:
+    """The native loop. ``oneloop.Loop`` is this and ``asyncio.AbstractEventLoop``; use that one.
+
+    Raises:
+        OSError: if the system refuses the descriptors that a loop needs.
+        ValueError: if ``ONELOOP_DRIVER`` names no driver of this build.
+    """
+
+    slow_callback_duration: float
+    """In debug mode, callbacks and task steps that take longer than this are logged; seconds. Follows
+    ``asyncio.loop.slow_callback_duration``."""
+
+    def __new__(cls) -> Loop: ...
+
+    # Running.
+
+    def run_forever(self) -> None:
+        """Run until ``stop()`` is called. Follows ``asyncio.loop.run_forever``.
+
+        Raises:
+            RuntimeError: if the loop is closed or running, or another one is running in this thread.
+            SystemExit, KeyboardInterrupt: from a callback; what was ready stays ready.
+        """
+
+    def run_until_complete(self, future: Generator[Any, None, _T] | Awaitable[_T]) -> _T:
+        """Run until the future is done, and return its result. Follows ``asyncio.loop.run_until_complete``.
+
+        Args:
+            future: a future of this loop, or a coroutine or other awaitable, which becomes a task.
+
+        Raises:
+            RuntimeError: as ``run_forever()``, and if the loop was stopped before the future was done.
+            ValueError: if the future belongs to another loop.
+            TypeError: if it cannot be awaited.
+            BaseException: what the future raises.
+        """
+
+    def stop(self) -> None:
+        """Let the run end after the callbacks that are ready now. Follows ``asyncio.loop.stop``."""
+
+    def close(self) -> None:
+        """Drop what is scheduled and release the descriptors. Follows ``asyncio.loop.close``.
+
+        Raises:
+            RuntimeError: if the loop is running.
+        """
+
+    def is_running(self) -> bool:
+        """Return whether the loop is running. Follows ``asyncio.loop.is_running``."""
+
+    def is_closed(self) -> bool:
+        """Return whether the loop was closed. Follows ``asyncio.loop.is_closed``."""
+
+    # Scheduling.
+
+    def call_soon(
+        self, callback: Callable[[Unpack[_Ts]], object], *args: *_Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        """Schedule ``callback(*args)`` for the next iteration. Follows ``asyncio.loop.call_soon``.
+
+        Args:
+            callback: not a coroutine function; checked in debug mode only.
+            args: its positional arguments.
+            context: what it runs in; ``None`` is a copy of the current context.
+
+        Raises:
+            RuntimeError: if the loop is closed, and in debug mode if it runs in another thread.
+            TypeError: in debug mode, if the callback cannot be called.
+        """
+
+    def call_soon_threadsafe(
+        self, callback: Callable[[Unpack[_Ts]], object], *args: *_Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        """As ``call_soon()``, from any thread. Follows ``asyncio.loop.call_soon_threadsafe``.
+
+        Raises:
+            RuntimeError: if the loop is closed.
+            TypeError: in debug mode, if the callback cannot be called.
+        """
+
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[[Unpack[_Ts]], object],
+        *args: *_Ts,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """Schedule ``callback(*args)`` after ``delay`` seconds. Follows ``asyncio.loop.call_later``.
+
+        Args:
+            delay: seconds; not positive is as soon as possible.
+            callback: as in ``call_soon()``.
+            args: its positional arguments.
+            context: as in ``call_soon()``.
+
+        Raises:
+            RuntimeError: as ``call_soon()``.
+            TypeError: if the delay is None or no number, and as ``call_soon()``.
+        """
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[Unpack[_Ts]], object],
+        *args: *_Ts,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """Schedule ``callback(*args)`` at a time of ``time()``'s clock. Follows ``asyncio.loop.call_at``.
+
+        Args:
+            when: seconds, as ``time()`` counts them.
+            callback: as in ``call_soon()``.
+            args: its positional arguments.
+            context: as in ``call_soon()``.
+
+        Raises:
+            RuntimeError: as ``call_soon()``.
+            TypeError: if the time is None or no number, and as ``call_soon()``.
+        """
+
+    def time(self) -> float:
+        """Return the loop's time: seconds of ``time.monotonic()``. Follows ``asyncio.loop.time``.
+
+        A subclass or an instance that overrides it moves its timers.
+        """
+
+    # Futures and tasks.
+
+    def create_future(self) -> asyncio.Future[Any]:
+        """Return a new ``asyncio.Future`` of this loop. Follows ``asyncio.loop.create_future``."""
+
+    def create_task(self, coro: Generator[Any, None, _T] | Coroutine[Any, Any, _T], **kwargs: Any) -> asyncio.Task[_T]:
+        """Schedule a coroutine as a task and return the task. Follows ``asyncio.loop.create_task``.
+
+        Args:
+            coro: the coroutine.
+            kwargs: those of the running interpreter: ``name``, ``context``, and ``eager_start`` where it has it.
+
+        Raises:
+            RuntimeError: if the loop is closed.
+            TypeError: if it is no coroutine.
+        """
+
+    def set_task_factory(self, factory: _TaskFactory | None) -> None:
+        """Set what makes the tasks of ``create_task()``. Follows ``asyncio.loop.set_task_factory``.
+
+        Args:
+            factory: ``factory(loop, coro, **kwargs)``, which returns a future; ``None`` is ``asyncio.Task``.
+
+        Raises:
+            TypeError: if it is neither callable nor None.
+        """
+
+    def get_task_factory(self) -> _TaskFactory | None:
+        """Return the task factory, or None if it is the default one. Follows ``asyncio.loop.get_task_factory``."""
+
+    # Descriptors.
+
+    def add_reader(self, fd: _FileDescriptor, callback: Callable[[Unpack[_Ts]], object], *args: *_Ts) -> None:
+        """Call ``callback(*args)`` whenever the descriptor can be read. Follows ``asyncio.loop.add_reader``.
+
+        Args:
+            fd: a descriptor or an object with ``fileno()``; it stays the caller's.
+            callback: replaces an earlier one.
+            args: its positional arguments.
+
+        Raises:
+            RuntimeError: if the loop is closed.
+            ValueError: if it is no valid descriptor.
+            OSError: if the system cannot watch it (``PermissionError`` for a regular file).
+        """
+
+    def remove_reader(self, fd: _FileDescriptor) -> bool:
+        """Stop watching for reading; return whether it was watched. Follows ``asyncio.loop.remove_reader``.
+
+        Raises:
+            ValueError: if it is no valid descriptor.
+        """
+
+    def add_writer(self, fd: _FileDescriptor, callback: Callable[[Unpack[_Ts]], object], *args: *_Ts) -> None:
+        """Call ``callback(*args)`` whenever the descriptor can be written. Follows ``asyncio.loop.add_writer``.
+
+        Args and errors as ``add_reader()``.
+        """
+
+    def remove_writer(self, fd: _FileDescriptor) -> bool:
+        """Stop watching for writing; return whether it was watched. Follows ``asyncio.loop.remove_writer``.
+
+        Raises:
+            ValueError: if it is no valid descriptor.
+        """
+
+    # Signals.
+
+    def add_signal_handler(self, sig: int, callback: Callable[[Unpack[_Ts]], object], *args: *_Ts) -> None:
+        """Call ``callback(*args)`` on the loop when the signal arrives. Follows ``asyncio.loop.add_signal_handler``.
+
+        Args:
+            sig: a signal's number.
+            callback: not a coroutine function; replaces an earlier one.
+            args: its positional arguments.
+
+        Raises:
+            TypeError: if the number is no int or the callback a coroutine.
+            ValueError: if there is no such signal.
+            RuntimeError: if the loop is closed, this is not the main thread, or the signal cannot be caught.
+        """
+
+    def remove_signal_handler(self, sig: int) -> bool:
+        """Remove the handler; return whether there was one. Follows ``asyncio.loop.remove_signal_handler``.
+
+        Raises:
+            TypeError, ValueError: as ``add_signal_handler()``.
+        """
+
+    # Debug mode and identity.
+
+    def get_debug(self) -> bool:
+        """Return whether debug mode is on. Follows ``asyncio.loop.get_debug``."""
+
+    def set_debug(self, enabled: bool) -> None:
+        """Turn debug mode on or off. Follows ``asyncio.loop.set_debug``."""
+
+    @property
+    def backend(self) -> str:
+        """The driver's name: ``"epoll"`` or ``"portable"``."""
+
+    @property
+    def _thread_id(self) -> int | None: ...
+    def _check_closed(self) -> None: ...

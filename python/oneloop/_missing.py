@@ -1,0 +1,92 @@
+"""The loop methods that oneloop does not have yet: each says so by its own name.
+
+A method leaves this file in the change that adds it. Those that are coroutines in asyncio are coroutines here, so
+that calling and awaiting them fail where the real ones would.
+"""
+
+from typing import Any, Never
+
+
+def _not_yet(name: str) -> NotImplementedError:
+    return NotImplementedError(f"oneloop does not have loop.{name}() yet")
+
+
+class MissingMethods:
+    """What ``asyncio.AbstractEventLoop`` names and oneloop lacks. Every method raises ``NotImplementedError``."""
+
+    # Names.
+
+    async def getaddrinfo(self, *args: Any, **kwargs: Any) -> Never:
+        raise _not_yet("getaddrinfo")
+
+    async def getnameinfo(self, *args: Any, **kwargs: Any) -> Never:
+        raise _not_yet("getnameinfo")
+
+    # Transports.
+
+    async def create_connection(self, *args: Any, **kwargs: Any) -> Never:
+        raise _not_yet("create_connection")
+
+    async def create_server(self, *args: Any, **kwargs: Any) -> Never:
+        raise _not_yet("create_server")
+
+    async def create_datagram_endpoint(self, *args: Any, **kwargs: Any) -> Never:
+        raise _not_yet("create_datagram_endpoint")
+
+    async def create_unix_connection(self, *args: Any, **kwargs: Any) -> Never:
+        raise _not_yet("create_unix_connection")
+
+    async def create_unix_server(self, *args: Any, **kwargs: Any) -> Never:
+        raise _not_yet("create_unix_server")
+
+    async def connect_accepted_socket(self, *args: Any, **kwargs: Any) -> Never:
+        raise _not_yet("connect_accepted_socket")
+
+    async def start_tls(self, *args: Any, **kwargs: Any) -> Never:
+        raise _not_yet("start_tls")
+
+    async def sendfile(self, *args: Any, **kwargs: Any) -> Never:
+        raise _not_yet("sendfile")
+
+    async def connect_read_pipe(self, *args: Any, **kwargs: Any) -> Never:
+        raise _not_yet("connect_read_pipe")
+
+    async def connect_write_pipe(self, *args: Any, **kwargs: Any) -> Never:
+        raise _not_yet("connect_write_pipe")
+
+    # Processes.
+
+    async def subprocess_exec(self, *args: Any, **kwargs: Any) -> Never:
+        raise _not_yet("subprocess_exec")
+
+    async def subprocess_shell(self, *args: Any, **kwargs: Any) -> Never:
+        raise _not_yet("subprocess_shell")
+
+    # Sockets.
+
+    async def sock_recv(self, *args: Any, **kwargs: Any) -> Never:
+        raise _not_yet("sock_recv")
+
+    async def sock_recv_into(self, *args: Any, **kwargs: Any) -> Never:
+        raise _not_yet("sock_recv_into")
+
+    async def sock_recvfrom(self, *args: Any, **kwargs: Any) -> Never:
+        raise _not_yet("sock_recvfrom")
+
+    async def sock_recvfrom_into(self, *args: Any, **kwargs: Any) -> Never:
+        raise _not_yet("sock_recvfrom_into")
+
+    async def sock_sendall(self, *args: Any, **kwargs: Any) -> Never:
+        raise _not_yet("sock_sendall")
+
+    async def sock_sendto(self, *args: Any, **kwargs: Any) -> Never:
+        raise _not_yet("sock_sendto")
+
+    async def sock_connect(self, *args: Any, **kwargs: Any) -> Never:
+        raise _not_yet("sock_connect")
+
+    async def sock_accept(self, *args: Any, **kwargs: Any) -> Never:
+        raise _not_yet("sock_accept")
+
+    async def sock_sendfile(self, *args: Any, **kwargs: Any) -> Never:
+        raise _not_yet("sock_sendfile")
