@@ -7,6 +7,7 @@ around the core's own, and the warning about a loop that nobody closed.
 
 import asyncio
 import concurrent.futures
+import sys
 import threading
 import traceback
 import warnings
@@ -78,6 +79,21 @@ class Loop(_core.Loop, MissingMethods, asyncio.AbstractEventLoop):
         executor, self._default_executor = self._default_executor, None
         if executor is not None:
             executor.shutdown(wait=False)
+        self._forget_signal_handlers()
+
+    def _forget_signal_handlers(self) -> None:
+        handled = self._handled_signals()
+        if handled and sys.is_finalizing():
+            # The signal module may be half gone; asyncio leaves the process's handlers alone here, too.
+            warnings.warn(
+                f"Closing the loop {self!r} on interpreter shutdown stage, skipping signal handlers removal",
+                ResourceWarning,
+                stacklevel=3,
+                source=self,
+            )
+            return
+        for signal in handled:
+            self.remove_signal_handler(signal)
 
     # Exception handlers.
 
