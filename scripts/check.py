@@ -3,7 +3,7 @@
 Usage: PYTHON scripts/check.py GROUP ...
 
 GROUP is `rust` (format, clippy, tests on both drivers, doc tests, docs, loom), `lint` (ruff, mypy, stubtest) or
-`python` (pytest on both drivers, then CPython's own asyncio tests). `lint` and `python` use an environment for
+`python` (pytest on both drivers, then CPython's own asyncio tests by tests/stdlib/run.py). `lint` and `python` use an environment for
 the interpreter that runs this script (see environment.py). ONELOOP_CONFORMANCE_DRIVERS lists the drivers of the
 last step, by default epoll alone: the conformance run is the longest step, and `make test-all` runs it on both.
 """
@@ -78,6 +78,7 @@ def python() -> Iterator[Step]:
     yield environment("test")
     for driver in DRIVERS:
         yield Step(f"Python tests, {driver}", (python, "-m", "pytest"), {"ONELOOP_DRIVER": driver})
+    yield Step("tests of the conformance runner", (python, "-m", "pytest", "tests/stdlib"))
     for driver in (os.environ.get("ONELOOP_CONFORMANCE_DRIVERS") or "epoll").split():
         run = (python, "tests/stdlib/run.py", "--driver", driver, "--jobs", "2")
         yield Step(f"CPython's asyncio tests, {driver}", run)
