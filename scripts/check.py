@@ -3,9 +3,9 @@
 Usage: PYTHON scripts/check.py GROUP ...
 
 GROUP is `rust` (format, clippy, tests on both drivers, doc tests, docs, loom), `lint` (ruff, mypy, stubtest) or
-`python` (pytest on both drivers, then CPython's own asyncio tests by tests/stdlib/run.py). `lint` and `python` use an environment for
-the interpreter that runs this script (see environment.py). ONELOOP_CONFORMANCE_DRIVERS lists the drivers of the
-last step, by default epoll alone: the conformance run is the longest step, and `make test-all` runs it on both.
+`python` (pytest on both drivers, then CPython's own asyncio tests by tests/stdlib/run.py). `lint` and `python` use
+an environment for the interpreter that runs this script (see environment.py). ONELOOP_CONFORMANCE_DRIVERS lists the
+drivers of the last step, by default epoll alone: it is the longest step, and `make test-all` runs it on both.
 """
 
 from __future__ import annotations
