@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import gc
 import importlib
 import os
 import signal
@@ -19,7 +20,11 @@ from collections.abc import Callable, Generator
 from types import ModuleType
 
 import pytest
-from helpers import loops
+
+# So that an assertion in there says what it saw.
+pytest.register_assert_rewrite("helpers")
+
+from helpers import loops  # noqa: E402
 
 LIMIT = 25
 
@@ -47,6 +52,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "oneloop" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.on_oneloop)
+
+
+def pytest_collection_finish() -> None:
+    # What pytest and the interpreter hold already is not looked at again, so that a collection after every test is cheap.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -113,8 +124,12 @@ def oneloop() -> ModuleType:
 
 @pytest.fixture(autouse=True)
 def undisturbed_process() -> Generator[None]:
-    """Whatever a test does, the process is as before: no running loop, no wake-up descriptor, Python's own Ctrl-C."""
+    """Whatever a test does, the process is as before: no running loop, no wake-up descriptor, Python's own Ctrl-C.
+
+    And what it leaves to the collector, like a loop that nobody closed, is its own failure and not a later test's.
+    """
     yield
+    gc.collect()
     running = asyncio._get_running_loop()
     wakeup = signal.set_wakeup_fd(-1)
     interrupt = signal.getsignal(signal.SIGINT)

@@ -71,7 +71,7 @@ def test_every_form_prints_two_lines_and_takes_one_second(tmp_path, loop_name):
             assert len(lines) == 2, (name, child)
         else:
             # Never early. Late only as far as a busy machine makes it.
-            assert 1.0 <= float(lines[2]) < 1.5, (name, child)
+            assert 1.0 <= float(lines[2]) < 2.0, (name, child)
 
 
 def test_the_script_runs_on_oneloop(tmp_path, oneloop):

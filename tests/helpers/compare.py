@@ -64,7 +64,7 @@ def reports(loop: asyncio.AbstractEventLoop) -> list[dict[str, str]]:
     seen: list[dict[str, str]] = []
 
     def keep(_: object, context: dict[str, object]) -> None:
-        seen.append({key: plain(repr(value)) for key, value in context.items()})
+        seen.append({key: plain(value if isinstance(value, str) else repr(value)) for key, value in context.items()})
 
     loop.set_exception_handler(keep)
     return seen
@@ -72,7 +72,7 @@ def reports(loop: asyncio.AbstractEventLoop) -> list[dict[str, str]]:
 
 def like_asyncio(scenario: Callable[[Factory], Any], factory: Factory) -> Any:
     """Expect that the scenario shows the same on asyncio's loop and on this one; return what it showed."""
-    expected = scenario(asyncio.SelectorEventLoop)
-    actual = scenario(factory)
+    # One line for both calls: debug mode's messages quote it.
+    expected, actual = (scenario(each) for each in (asyncio.SelectorEventLoop, factory))
     assert actual == expected
     return actual
