@@ -56,6 +56,18 @@ impl<H: Host> EventLoop<H> {
     /// What an entry, the clock, a signal handler or the driver ended the run with. Nothing is lost: the rest of the batch is at the
     /// head of the ring, and the loop can run again. A [`Refusal`], as an `io::Error`, if the loop is running or closed.
     pub fn run(self: &Rc<Self>) -> Result<(), H::Error> {
+        self.run_with(|entry| self.host.run(entry))
+    }
+
+    /// As [`EventLoop::run`], with `run_entry` in the place of [`Host::run`]: what it borrows need only outlive the run.
+    ///
+    /// # Errors
+    ///
+    /// As [`EventLoop::run`].
+    pub fn run_with(
+        self: &Rc<Self>,
+        mut run_entry: impl FnMut(H::Entry) -> Result<(), H::Error>,
+    ) -> Result<(), H::Error> {
         if self.is_closed() {
             return Err(io::Error::from(Refusal::Closed).into());
         }
@@ -68,14 +80,17 @@ impl<H: Host> EventLoop<H> {
         // The first tick of a run polls whatever happens: nobody knows for how long the loop stood still.
         self.pacing.dirty.set(true);
         loop {
-            self.tick()?;
+            self.tick(&mut run_entry)?;
             if self.stopping.load(Ordering::Relaxed) {
                 return Ok(());
             }
         }
     }
 
-    fn tick(&self) -> Result<(), H::Error> {
+    fn tick(
+        &self,
+        run_entry: &mut impl FnMut(H::Entry) -> Result<(), H::Error>,
+    ) -> Result<(), H::Error> {
         let polled = self.poll()?;
         if self.inbox.has_items() {
             self.drain_inbox();
@@ -84,12 +99,16 @@ impl<H: Host> EventLoop<H> {
             self.deliver_events()?;
             self.expire_timers()?;
         }
-        self.run_snapshot()?;
+        self.run_snapshot(run_entry)?;
         self.host.check_signals()
     }
 
     /// Asks the driver what is ready, and waits if nothing else is to be done.
     fn poll(&self) -> Result<Polled, H::Error> {
+        // What other threads pushed is work like any other: with it at hand there is no need to park, nor always to poll.
+        if self.inbox.has_items() {
+            self.drain_inbox();
+        }
         let now = self.host.monotonic();
         if self.may_skip_poll(now) {
             return Ok(Polled::No);
@@ -213,11 +232,14 @@ impl<H: Host> EventLoop<H> {
     }
 
     /// Runs the entries that are in the ring now. Those that they add wait for the next tick. An error leaves the rest in place.
-    fn run_snapshot(&self) -> Result<(), H::Error> {
+    fn run_snapshot(
+        &self,
+        run_entry: &mut impl FnMut(H::Entry) -> Result<(), H::Error>,
+    ) -> Result<(), H::Error> {
         let count = self.ready.with(|ready| ready.len());
         for _ in 0..count {
             match self.ready.with(Ring::pop) {
-                Some(Item::Entry(entry)) => self.host.run(entry)?,
+                Some(Item::Entry(entry)) => run_entry(entry)?,
                 Some(Item::Step(step)) => {
                     // Whether the task woke itself during the poll: it is in the ring already then.
                     let _: bool = step.run();
