@@ -25,6 +25,9 @@ ENGINE_TABLE = """
     registry, timers <- reactor <- current <- executor
     ready, inbox, host, executor <- event_loop <- tick
     executor <- net, dns, process, signal, fs, time, sync
+    executor <- task, handle, join
+    task <- group
+    tick, task <- runtime
     stream, datagram
 """
 PYTHON_TABLE = """
