@@ -286,3 +286,8 @@ impl From<LockedByLostThread> for io::Error {
         io::Error::other(error)
     }
 }
+
+#[cfg(all(test, loom))]
+mod loom_tests;
+#[cfg(all(test, not(loom)))]
+mod tests;

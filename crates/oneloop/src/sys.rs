@@ -124,3 +124,61 @@ extern "C" fn count_fork() {
     // Relaxed: see `fork_generation`.
     GENERATION.fetch_add(1, Ordering::Relaxed);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_does_not_go_back() {
+        let mut last = monotonic_ns();
+        for _ in 0..1000 {
+            let now = monotonic_ns();
+            assert!(now >= last);
+            last = now;
+        }
+    }
+
+    #[test]
+    fn the_clock_is_the_one_of_std() {
+        let (ours, theirs) = (monotonic_ns(), std::time::Instant::now());
+        let since = theirs.elapsed().as_nanos() as i64;
+        assert!(monotonic_ns() - ours >= since);
+    }
+
+    #[test]
+    fn a_generation_is_counted_for_each_fork_and_only_in_the_child() -> io::Result<()> {
+        watch_forks()?;
+        watch_forks()?;
+        let before = fork_generation();
+        let status = in_child(|| {
+            let counted = fork_generation() == before + 1 && refuse_inherited(before).is_err();
+            // In the grandchild the child's objects are inherited in their turn.
+            let grandchild = in_child(|| i32::from(fork_generation() != before + 2));
+            i32::from(!(counted && grandchild == 0))
+        });
+        assert_eq!(status, 0);
+        assert_eq!(fork_generation(), before);
+        refuse_inherited(before)
+    }
+
+    #[test]
+    fn a_negative_descriptor_never_becomes_a_borrow() {
+        let called = with_fd(-1, |_| Ok(()));
+        assert!(called.is_err_and(|error| error.raw_os_error() == Some(libc::EBADF)));
+    }
+
+    /// The wait status of a child that ends with what `f` answers.
+    fn in_child(f: impl FnOnce() -> libc::c_int) -> libc::c_int {
+        // SAFETY: the child reads an atomic, forks and exits.
+        unsafe {
+            let pid = libc::fork();
+            if pid == 0 {
+                libc::_exit(f());
+            }
+            let mut status = -1;
+            libc::waitpid(pid, &raw mut status, 0);
+            status
+        }
+    }
+}

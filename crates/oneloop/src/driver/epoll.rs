@@ -31,10 +31,20 @@ const BATCH: usize = 256;
 pub struct Epoll {
     set: OwnedFd,
     wake: Arc<EventFd>,
-    ready: Vec<epoll::Event>,
+    ready: Ready,
     precision: Precision,
     born: u64,
 }
+
+/// The kernel's answer to one wait.
+struct Ready(Vec<epoll::Event>);
+
+#[allow(
+    unsafe_code,
+    reason = "rustix's event may carry a pointer; ours never does"
+)]
+// SAFETY: an event is not `Send` only because it may carry a pointer. Every one in this set was registered with an integer, here.
+unsafe impl Send for Ready {}
 
 /// Whether this kernel, and whatever filters its syscalls, lets us use `epoll_pwait2`.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -62,7 +72,7 @@ impl Epoll {
             set,
             born: wake.born,
             wake: Arc::new(wake),
-            ready: Vec::with_capacity(BATCH),
+            ready: Ready(Vec::with_capacity(BATCH)),
             precision: Precision::Nanoseconds,
         })
     }
@@ -82,7 +92,7 @@ impl Epoll {
             && self.precision == Precision::Nanoseconds
         {
             let timeout = timeout.min(LONGEST_WAIT);
-            match sys::epoll_pwait2(self.set.as_fd(), &mut self.ready, timeout) {
+            match sys::epoll_pwait2(self.set.as_fd(), &mut self.ready.0, timeout) {
                 // Linux before 5.11 says ENOSYS; a seccomp filter that does not know the call may say EPERM.
                 Err(error) if is_one_of(&error, &[Errno::NOSYS, Errno::PERM]) => {
                     self.precision = Precision::Milliseconds;
@@ -90,9 +100,13 @@ impl Epoll {
                 result => return result,
             }
         }
-        self.ready.clear();
+        self.ready.0.clear();
         let timeout = timeout.map(|timeout| milliseconds_rounded_up(timeout.min(LONGEST_WAIT)));
-        epoll::wait(&self.set, spare_capacity(&mut self.ready), timeout.as_ref())?;
+        epoll::wait(
+            &self.set,
+            spare_capacity(&mut self.ready.0),
+            timeout.as_ref(),
+        )?;
         Ok(())
     }
 }
@@ -140,7 +154,7 @@ impl Backend for Epoll {
             Err(error) if is_one_of(&error, &[Errno::INTR]) => return Ok(()),
             result => result?,
         }
-        for ready in &self.ready {
+        for ready in &self.ready.0 {
             let (flags, token) = (ready.flags, Token(ready.data.u64()));
             if token == WAKE {
                 continue;

@@ -1,12 +1,7 @@
 //! The driver: how the loop waits for descriptors. Chosen at run time among the backends that this platform has.
 //!
-//! [`contract`] says what a backend owes; this file only chooses and dispatches. It and the backends are the only place
+//! `contract` says what a backend owes; this file only chooses and dispatches. It and the backends are the only place
 //! with `cfg`: the rest of the engine is the same everywhere.
-#![allow(
-    unreachable_pub,
-    unused_imports,
-    reason = "public as far as the crate's root re-exports it"
-)]
 
 mod contract;
 #[cfg(target_os = "linux")]
@@ -16,11 +11,13 @@ mod scripted;
 
 #[cfg(test)]
 mod contract_tests;
+#[cfg(all(test, target_os = "linux"))]
+mod hostile_tests;
 
-pub use contract::{Backend, Event, Events, Interest, LONGEST_WAIT, Mode, Notifier, Notify, Token};
+pub use contract::{Backend, Event, Events, Interest, Mode, Notifier, Notify, Token};
 #[cfg(target_os = "linux")]
-pub use epoll::Epoll;
-pub use portable::Portable;
+pub(crate) use epoll::Epoll;
+pub(crate) use portable::Portable;
 pub use scripted::{Call, Script, Scripted};
 
 use std::fmt;
@@ -206,4 +203,41 @@ fn epoll() -> io::Result<Driver> {
 
 fn portable() -> io::Result<Driver> {
     Portable::new().map(Driver::Portable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_that_users_write_are_the_ones_that_drivers_have() -> io::Result<()> {
+        for name in [
+            "portable",
+            #[cfg(target_os = "linux")]
+            "epoll",
+        ] {
+            let kind = name.parse().map_err(io::Error::other)?;
+            assert_eq!(Driver::new(kind)?.name(), name);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_the_known_ones() {
+        for name in ["", "best", "Epoll", "io_uring"] {
+            let message = name.parse::<Kind>().err().map(|error| error.to_string());
+            let expected = format!("unknown driver {name:?}; expected \"epoll\" or \"portable\"");
+            assert_eq!(message, Some(expected));
+        }
+    }
+
+    /// A loop may be made in one thread, run in another and closed in a third.
+    #[test]
+    fn a_driver_may_change_threads_and_its_notifier_be_shared() {
+        fn is_send<T: Send>() {}
+        fn is_send_and_sync<T: Send + Sync>() {}
+        is_send::<Driver>();
+        is_send_and_sync::<Notifier>();
+        is_send_and_sync::<Script>();
+    }
 }
