@@ -101,7 +101,7 @@ pub type Events = Vec<Event>;
 
 /// No wait is longer than this (24 days): the largest timeout that every kernel interface can express. A longer one is
 /// cut to it and ends early, without events, which a loop notices by its clock.
-pub(super) const LONGEST_WAIT: Duration = Duration::from_millis(i32::MAX as u64);
+pub const LONGEST_WAIT: Duration = Duration::from_millis(i32::MAX as u64);
 
 /// Ends a wait from any thread.
 pub trait Notify: Send + Sync {
@@ -174,7 +174,7 @@ pub trait Backend {
     /// `None` waits for ever, zero polls. It does not end before the timeout without one of these reasons, or a signal:
     /// an interrupted wait is a success without events, so that the caller may look at its signals. A notification ends
     /// the wait, is consumed by it and is no event. Timeouts are precise to the nanosecond where the kernel can, and
-    /// otherwise rounded up, and cut to 24 days.
+    /// otherwise rounded up, and cut to [`LONGEST_WAIT`].
     fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()>;
 
     /// Reads what is there into `buf`: zero is the end, `WouldBlock` means to wait for an event.

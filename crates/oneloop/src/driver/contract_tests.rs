@@ -15,7 +15,6 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use super::contract::LONGEST_WAIT;
 use super::*;
 use crate::sys;
 

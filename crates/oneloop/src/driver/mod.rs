@@ -14,7 +14,7 @@ mod contract_tests;
 #[cfg(all(test, target_os = "linux"))]
 mod hostile_tests;
 
-pub use contract::{Backend, Event, Events, Interest, Mode, Notifier, Notify, Token};
+pub use contract::{Backend, Event, Events, Interest, LONGEST_WAIT, Mode, Notifier, Notify, Token};
 #[cfg(target_os = "linux")]
 pub(crate) use epoll::Epoll;
 pub(crate) use portable::Portable;
