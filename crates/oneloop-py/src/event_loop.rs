@@ -268,7 +268,7 @@ impl Loop {
         if this.engine(py).host().debug.get() {
             debug::check_callback(&callback, "call_soon_threadsafe")?;
         }
-        let handle = Handle::new(this.callback(slf, callback, args, context))?;
+        let handle = Handle::new_thread_safe(this.callback(slf, callback, args, context))?;
         this.schedule(py, &handle)?;
         Ok(handle.into())
     }

@@ -8,19 +8,24 @@
 //! A handle may be cancelled, run and dropped from inside its own callback. Every object is therefore
 //! copied out of the payload before Python is called.
 
+mod plain;
+mod table;
+mod threadsafe;
+mod timer;
+
 use std::cell::Cell;
 use std::sync::Arc;
 
 use oneloop::engine::TimerKey;
-use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyDict, PyString, PyTuple};
+use pyo3::types::PyTuple;
 
-use crate::ffi::method::{Attribute, Method};
-use crate::ffi::raw_type::{Definition, Halt, Payload, RawType, Visit};
+use self::plain::Plain;
+use self::threadsafe::ThreadSafe;
+use self::timer::Timer;
+use crate::ffi::raw_type::{Payload, RawType};
 use crate::ffi::slot::Slot;
-use crate::ffi::{call, context, method, thread};
 use crate::names;
 
 /// Told once when a timer handle is cancelled before it fired, outside any borrow of the loop.
@@ -29,10 +34,10 @@ pub(crate) trait Disarm: Send + Sync {
     fn disarm(&self, py: Python<'_>, timer: TimerKey);
 }
 
-/// A reference to a `Handle` or a `TimerHandle` of this module.
+/// A reference to a handle of any kind.
 pub(crate) struct Handle(Py<PyAny>);
 
-/// A reference to a `TimerHandle` of this module.
+/// A reference to a `TimerHandle`.
 pub(crate) struct TimerHandle(Py<PyAny>);
 
 /// What to run, for whom and where: the arguments of every handle's constructor.
@@ -49,24 +54,43 @@ pub(crate) struct Callback<'a, 'py> {
     pub(crate) debug: bool,
 }
 
-static HANDLE: PyOnceLock<RawType<Core>> = PyOnceLock::new();
+static HANDLE: PyOnceLock<RawType<Plain>> = PyOnceLock::new();
 static TIMER_HANDLE: PyOnceLock<RawType<Timer>> = PyOnceLock::new();
+/// `None` where asyncio has no such kind: before 3.14.
+static THREAD_SAFE_HANDLE: PyOnceLock<Option<RawType<ThreadSafe>>> = PyOnceLock::new();
 
-/// Builds both types and adds them to the module. Called by the module's initialization, before any
-/// handle can be asked for.
+/// Builds the types and adds them to the module. Called by the module's initialization, before any handle can be
+/// asked for.
 ///
 /// # Errors
 /// What building a type or importing asyncio raises.
 pub(crate) fn add_types(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     let handle = HANDLE.get_or_try_init(py, || {
-        RawType::build(names::handle_class(py)?, handle_definition())
+        RawType::build(names::handle_class(py)?, plain::definition())
     })?;
     let timer = TIMER_HANDLE.get_or_try_init(py, || {
-        RawType::build(names::timer_handle_class(py)?, timer_definition())
+        RawType::build(names::timer_handle_class(py)?, timer::definition())
+    })?;
+    let thread_safe = THREAD_SAFE_HANDLE.get_or_try_init(py, || {
+        let base = names::thread_safe_handle_class(py)?;
+        base.map(|base| RawType::build(base, threadsafe::definition()))
+            .transpose()
     })?;
     module.add("Handle", handle.class(py))?;
-    module.add("TimerHandle", timer.class(py))
+    module.add("TimerHandle", timer.class(py))?;
+    match thread_safe {
+        Some(thread_safe) => module.add("_ThreadSafeHandle", thread_safe.class(py)),
+        None => Ok(()),
+    }
+}
+
+/// What a kind of handle does, on its payload. `object` is always the handle that the payload is in.
+trait Kind: Payload {
+    fn plain(&self) -> &Plain;
+    fn cancel(&self, object: &Bound<'_, PyAny>) -> PyResult<()>;
+    fn cancelled(&self, py: Python<'_>) -> PyResult<bool>;
+    fn run(&self, object: &Bound<'_, PyAny>) -> PyResult<()>;
 }
 
 impl Handle {
@@ -76,8 +100,23 @@ impl Handle {
     /// `MemoryError`, or what the walk over the stack raises in debug mode.
     pub(crate) fn new(what: Callback<'_, '_>) -> PyResult<Self> {
         let py = what.event_loop.py();
-        let core = Core::new(what)?;
-        Ok(Self(built(py, &HANDLE).make(py, core)?.unbind()))
+        let plain = Plain::new(what)?;
+        Ok(Self(built(py, &HANDLE).make(py, plain)?.unbind()))
+    }
+
+    /// A handle for `call_soon_threadsafe`: of asyncio's own kind for it, where the interpreter has one.
+    ///
+    /// # Errors
+    /// As [`Handle::new`].
+    pub(crate) fn new_thread_safe(what: Callback<'_, '_>) -> PyResult<Self> {
+        let py = what.event_loop.py();
+        match built(py, &THREAD_SAFE_HANDLE) {
+            Some(class) => {
+                let payload = ThreadSafe::new(Plain::new(what)?);
+                Ok(Self(class.make(py, payload)?.unbind()))
+            }
+            None => Self::new(what),
+        }
     }
 
     /// The Python object.
@@ -90,21 +129,18 @@ impl Handle {
         Self(self.0.clone_ref(py))
     }
 
-    /// Whether it was cancelled.
+    /// Whether it was cancelled. Never waits.
     pub(crate) fn is_cancelled(&self, py: Python<'_>) -> bool {
-        core_of(self.0.bind(py)).cancelled.get()
+        kind_of(self.0.bind(py)).plain().cancelled.get()
     }
 
-    /// Cancels it, as `asyncio.Handle.cancel` (and `asyncio.TimerHandle.cancel`) does.
+    /// Cancels it, as its `cancel` method does.
     ///
     /// # Errors
     /// In debug mode what the callback's `repr` raises.
     pub(crate) fn cancel(&self, py: Python<'_>) -> PyResult<()> {
         let object = self.0.bind(py);
-        match built(py, &TIMER_HANDLE).payload(object) {
-            Some(timer) => timer.cancel(object),
-            None => core_of(object).cancel(object),
-        }
+        kind_of(object).cancel(object)
     }
 
     /// Runs the callback in its context; does nothing if the handle was cancelled.
@@ -113,9 +149,13 @@ impl Handle {
     ///
     /// # Errors
     /// `SystemExit` and `KeyboardInterrupt` of the callback, and what the exception handler raises.
+    #[inline]
     pub(crate) fn run(&self, py: Python<'_>) -> PyResult<()> {
         let object = self.0.bind(py);
-        core_of(object).run(object)
+        match built(py, &HANDLE).payload(object) {
+            Some(plain) => plain.run(object), // nearly always
+            None => kind_of(object).run(object),
+        }
     }
 }
 
@@ -135,7 +175,7 @@ impl TimerHandle {
             when: Slot::new(Some(when)),
             key: Cell::new(None),
             disarm,
-            core: Core::new(what)?,
+            plain: Plain::new(what)?,
         };
         Ok(Self(built(py, &TIMER_HANDLE).make(py, timer)?.unbind()))
     }
@@ -176,356 +216,23 @@ impl From<TimerHandle> for Handle {
     }
 }
 
-/// The payload of a `Handle`.
-struct Core {
-    callback: Slot,
-    args: Slot,
-    context: Slot,
-    event_loop: Slot,
-    source_traceback: Slot,
-    /// The text that `__repr__` shows once the handle was cancelled in debug mode.
-    repr: Slot,
-    cancelled: Cell<bool>,
-}
-
-/// The payload of a `TimerHandle`.
-struct Timer {
-    when: Slot,
-    key: Cell<Option<TimerKey>>,
-    disarm: Arc<dyn Disarm>,
-    core: Core,
-}
-
-impl Core {
-    fn new(what: Callback<'_, '_>) -> PyResult<Self> {
-        let py = what.event_loop.py();
-        let context = match what.context {
-            Some(context) => context,
-            None => context::copy_current(py)?,
-        };
-        // Native code has no frame of its own, so the stack ends at whoever called the loop: asyncio cuts
-        // its own frames off to the same end.
-        let source_traceback = match what.debug {
-            true => Some(call::with(
-                names::extract_stack(py)?,
-                [&thread::current_frame(py)],
-            )?),
-            false => None,
-        };
-        Ok(Self {
-            callback: Slot::new(Some(what.callback)),
-            args: Slot::new(Some(what.args.into_any())),
-            context: Slot::new(Some(context)),
-            event_loop: Slot::new(Some(what.event_loop.clone())),
-            source_traceback: Slot::new(source_traceback),
-            repr: Slot::new(None),
-            cancelled: Cell::new(false),
-        })
-    }
-
-    fn cancel(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
-        let py = object.py();
-        if self.cancelled.replace(true) {
-            return Ok(());
-        }
-        if let Some(event_loop) = self.event_loop.get(py)
-            && call::method(names::get_debug(py), [&event_loop])?.is_truthy()?
-        {
-            // For messages about it ("Executing <Handle …> took …"): the callback is about to go.
-            let text = object.repr()?.into_any();
-            drop(self.repr.replace(py, Some(text)));
-        }
-        drop(self.callback.take(py));
-        drop(self.args.take(py));
-        Ok(())
-    }
-
-    fn run(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
-        if self.cancelled.get() {
-            return Ok(());
-        }
-        match self.call(object.py()) {
-            Ok(()) => Ok(()),
-            Err(error) => self.report(object, error),
-        }
-    }
-
-    fn call(&self, py: Python<'_>) -> PyResult<()> {
-        let callback = self.callback.get(py).unwrap_or_else(|| none(py));
-        let args = match self.args.get(py) {
-            Some(args) => args.cast_into::<PyTuple>()?,
-            None => PyTuple::empty(py),
-        };
-        let context = self.context.get(py).unwrap_or_else(|| none(py));
-        if context::is_context(&context) {
-            let _entered = context::Entered::new(&context)?;
-            call::with_tuple(&callback, &args)?;
-        } else {
-            // Any object with a `run` method is accepted by asyncio, and one without is an error of the
-            // callback's, not of the loop's.
-            let mut run_args = vec![callback];
-            run_args.extend(args.iter());
-            let run = context.getattr(names::run(py))?;
-            call::with_tuple(&run, &PyTuple::new(py, run_args)?)?;
-        }
-        Ok(())
-    }
-
-    /// Hands an exception of the callback to the loop's exception handler.
-    #[cold]
-    fn report(&self, object: &Bound<'_, PyAny>, error: PyErr) -> PyResult<()> {
-        let py = object.py();
-        if error.is_instance_of::<PySystemExit>(py)
-            || error.is_instance_of::<PyKeyboardInterrupt>(py)
-        {
-            return Err(error);
-        }
-        let event_loop = self.event_loop.get(py).unwrap_or_else(|| none(py));
-        let message =
-            PyString::new(py, "Exception in callback ").add(self.describe(&event_loop)?)?;
-        let details = PyDict::new(py);
-        details.set_item(names::message(py), message)?;
-        details.set_item(names::exception(py), error.into_value(py))?;
-        details.set_item(names::handle(py), object)?;
-        if let Some(traceback) = self.source_traceback.get(py)
-            && traceback.is_truthy()?
-        {
-            details.set_item(names::source_traceback(py), traceback)?;
-        }
-        call::method(names::call_exception_handler(py), [&event_loop, &details])?;
-        Ok(())
-    }
-
-    /// The callback and its place in the source, in asyncio's words.
-    fn describe<'py>(&self, event_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let py = event_loop.py();
-        let callback = self.callback.get(py).unwrap_or_else(|| none(py));
-        let args = self.args.get(py).unwrap_or_else(|| none(py));
-        let Some(format) = names::callback_format(py) else {
-            return Ok(callback.repr()?.into_any());
-        };
-        let positional = PyTuple::new(py, [callback, args])?;
-        let keywords = PyDict::new(py);
-        if format.takes_debug {
-            keywords.set_item(
-                names::debug(py),
-                call::method(names::get_debug(py), [event_loop])?,
-            )?;
-        }
-        call::with_keywords(format.function.bind(py), &positional, Some(&keywords))
-    }
-}
-
-impl Timer {
-    fn cancel(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
-        if !self.core.cancelled.get()
-            && let Some(key) = self.key.take()
-        {
-            self.disarm.disarm(object.py(), key);
-        }
-        self.core.cancel(object)
-    }
-}
-
-impl Payload for Core {
-    fn traverse(&self, visit: &Visit<'_>) -> Result<(), Halt> {
-        self.slots()
-            .into_iter()
-            .try_for_each(|slot| slot.traverse(visit))
-    }
-
-    fn clear(&self, py: Python<'_>) {
-        // What is left has nothing to run: to the loop it is a cancelled handle.
-        self.cancelled.set(true);
-        for slot in self.slots() {
-            drop(slot.take(py));
-        }
-    }
-}
-
-impl Core {
-    fn slots(&self) -> [&Slot; 6] {
-        [
-            &self.callback,
-            &self.args,
-            &self.context,
-            &self.event_loop,
-            &self.source_traceback,
-            &self.repr,
-        ]
-    }
-}
-
-impl Payload for Timer {
-    fn traverse(&self, visit: &Visit<'_>) -> Result<(), Halt> {
-        self.when.traverse(visit)?;
-        self.core.traverse(visit)
-    }
-
-    fn clear(&self, py: Python<'_>) {
-        self.core.clear(py);
-        drop(self.when.take(py));
-    }
-}
-
-/// Both payloads, to the attributes and methods that both types have.
-trait HasCore: Payload {
-    fn core(&self) -> &Core;
-    fn cancel(&self, object: &Bound<'_, PyAny>) -> PyResult<()>;
-}
-
-impl HasCore for Core {
-    fn core(&self) -> &Core {
-        self
-    }
-
-    fn cancel(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
-        Self::cancel(self, object)
-    }
-}
-
-impl HasCore for Timer {
-    fn core(&self) -> &Core {
-        &self.core
-    }
-
-    fn cancel(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
-        Self::cancel(self, object)
-    }
-}
-
-/// The payload that both kinds of handle have.
-fn core_of<'a>(object: &'a Bound<'_, PyAny>) -> &'a Core {
+/// The payload, whatever kind of handle it is.
+fn kind_of<'a>(object: &'a Bound<'_, PyAny>) -> &'a dyn Kind {
     let py = object.py();
-    let plain = built(py, &HANDLE).payload(object);
-    plain
-        .or_else(|| built(py, &TIMER_HANDLE).payload(object).map(HasCore::core))
-        .expect(
-            "only `make` of these two types is ever wrapped, and an object cannot change its type",
-        )
+    if let Some(plain) = built(py, &HANDLE).payload(object) {
+        return plain;
+    }
+    if let Some(timer) = built(py, &TIMER_HANDLE).payload(object) {
+        return timer;
+    }
+    let class = built(py, &THREAD_SAFE_HANDLE).as_ref();
+    class
+        .and_then(|class| class.payload(object))
+        .expect("only objects of these types are wrapped, and an object's type is fixed")
 }
 
-/// One of the two types.
-fn built<'a, P>(py: Python<'a>, cell: &'static PyOnceLock<RawType<P>>) -> &'a RawType<P> {
+/// A type, or what there is of it.
+fn built<'a, T>(py: Python<'a>, cell: &'static PyOnceLock<T>) -> &'a T {
     cell.get(py)
         .expect("the module's initialization built the types before it offered a loop")
-}
-
-fn none(py: Python<'_>) -> Bound<'_, PyAny> {
-    py.None().into_bound(py)
-}
-
-fn handle_definition() -> Definition<Core> {
-    Definition {
-        name: c"oneloop._core.Handle",
-        doc: c"A callback that waits for its turn on a oneloop loop.\n\nReturned by call_soon() and call_soon_threadsafe(); follows asyncio.Handle.",
-        methods: methods(),
-        attributes: attributes(),
-    }
-}
-
-fn timer_definition() -> Definition<Timer> {
-    let mut attributes = attributes();
-    attributes.push(method::getter(c"_when", |py, timer: &Timer| {
-        shown(py, &timer.when)
-    }));
-    attributes.push(method::getter(c"_scheduled", |py, timer: &Timer| {
-        Ok(truth(py, timer.key.get().is_some()))
-    }));
-    Definition {
-        name: c"oneloop._core.TimerHandle",
-        doc: c"A callback that waits for its time on a oneloop loop.\n\nReturned by call_later() and call_at(); follows asyncio.TimerHandle.",
-        methods: methods(),
-        attributes,
-    }
-}
-
-fn methods<P: HasCore>() -> Vec<Method<P>> {
-    let mut methods = vec![
-        method::noargs(
-            c"cancel",
-            c"cancel($self, /)\n--\n\nCancel the callback; nothing happens if it ran or was cancelled already.",
-            |object, payload: &P| payload.cancel(object).map(|()| none(object.py())),
-        ),
-        method::noargs(
-            c"cancelled",
-            c"cancelled($self, /)\n--\n\nReturn True if the callback was cancelled.",
-            |object, payload: &P| Ok(truth(object.py(), payload.core().cancelled.get())),
-        ),
-        method::noargs(
-            c"_run",
-            c"_run($self, /)\n--\n\nRun the callback in its context and report its exceptions to the loop.",
-            |object, payload: &P| payload.core().run(object).map(|()| none(object.py())),
-        ),
-    ];
-    if cfg!(Py_3_12) {
-        methods.push(method::noargs(
-            c"get_context",
-            c"get_context($self, /)\n--\n\nReturn the contextvars.Context that the callback runs in.",
-            |object, payload: &P| shown(object.py(), &payload.core().context),
-        ));
-    }
-    methods
-}
-
-/// The names of asyncio's slots, which its inherited code reads. Those that asyncio's own `cancel` assigns,
-/// and that tests and debuggers do, can be assigned.
-fn attributes<P: HasCore>() -> Vec<Attribute<P>> {
-    vec![
-        method::property(
-            c"_callback",
-            |py, payload: &P| shown(py, &payload.core().callback),
-            |payload: &P, value| assign(&payload.core().callback, value),
-        ),
-        method::property(
-            c"_args",
-            |py, payload: &P| shown(py, &payload.core().args),
-            |payload: &P, value| {
-                let value = if value.is_none() {
-                    value
-                } else {
-                    value.cast_into::<PyTuple>()?.into_any()
-                };
-                assign(&payload.core().args, value)
-            },
-        ),
-        method::property(
-            c"_cancelled",
-            |py, payload: &P| Ok(truth(py, payload.core().cancelled.get())),
-            |payload: &P, value| {
-                payload.core().cancelled.set(value.is_truthy()?);
-                Ok(())
-            },
-        ),
-        method::property(
-            c"_repr",
-            |py, payload: &P| shown(py, &payload.core().repr),
-            |payload: &P, value| assign(&payload.core().repr, value),
-        ),
-        method::property(
-            c"_source_traceback",
-            |py, payload: &P| shown(py, &payload.core().source_traceback),
-            |payload: &P, value| assign(&payload.core().source_traceback, value),
-        ),
-        method::getter(c"_context", |py, payload: &P| {
-            shown(py, &payload.core().context)
-        }),
-        method::getter(c"_loop", |py, payload: &P| {
-            shown(py, &payload.core().event_loop)
-        }),
-    ]
-}
-
-fn shown<'py>(py: Python<'py>, slot: &Slot) -> PyResult<Bound<'py, PyAny>> {
-    Ok(slot.get(py).unwrap_or_else(|| none(py)))
-}
-
-fn assign(slot: &Slot, value: Bound<'_, PyAny>) -> PyResult<()> {
-    let py = value.py();
-    drop(slot.replace(py, Some(value).filter(|value| !value.is_none())));
-    Ok(())
-}
-
-fn truth(py: Python<'_>, value: bool) -> Bound<'_, PyAny> {
-    PyBool::new(py, value).to_owned().into_any()
 }

@@ -55,9 +55,11 @@ strings! {
     result,
     run,
     run_forever,
+    set,
     set_name,
     source_traceback,
     time,
+    wait,
     warn_on_full_buffer,
     warning,
 }
@@ -82,6 +84,7 @@ imports! {
     set_running_loop: PyAny = "asyncio.events", "_set_running_loop";
     logger: PyAny = "asyncio.log", "logger";
     debug_stack_depth: PyAny = "asyncio.constants", "DEBUG_STACK_DEPTH";
+    event_class: PyAny = "threading", "Event";
     get_ident: PyAny = "threading", "get_ident";
     main_thread: PyAny = "threading", "main_thread";
     get_asyncgen_hooks: PyAny = "sys", "get_asyncgen_hooks";
@@ -100,6 +103,23 @@ pub(crate) fn loop_keyword(py: Python<'_>) -> PyResult<&Bound<'_, PyTuple>> {
     static CACHE: PyOnceLock<Py<PyTuple>> = PyOnceLock::new();
     let tuple = CACHE.get_or_try_init(py, || PyTuple::new(py, [r#loop(py)]).map(Bound::unbind))?;
     Ok(tuple.bind(py))
+}
+
+/// The kind of handle that asyncio makes in `call_soon_threadsafe`, where it has one of its own (3.14).
+///
+/// # Errors
+/// `ImportError`.
+pub(crate) fn thread_safe_handle_class(py: Python<'_>) -> PyResult<Option<&Bound<'_, PyType>>> {
+    static CACHE: PyOnceLock<Option<Py<PyType>>> = PyOnceLock::new();
+    let found = CACHE.get_or_try_init(py, || {
+        let events = py.import("asyncio.events")?;
+        let class = events.getattr_opt(intern!(py, "_ThreadSafeHandle"))?;
+        PyResult::Ok(match class {
+            Some(class) => Some(class.cast_into::<PyType>()?.unbind()),
+            None => None,
+        })
+    })?;
+    Ok(found.as_ref().map(|class| class.bind(py)))
 }
 
 /// asyncio's own test for coroutine functions, which is `inspect`'s from 3.14 on (asyncio's is deprecated there).

@@ -1,0 +1,200 @@
+//! What every kind of handle is made of: the callback, and running, cancelling and describing it.
+
+use std::cell::Cell;
+
+use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString, PyTuple};
+
+use super::table::{attributes, methods};
+use super::{Callback, Kind};
+use crate::ffi::raw_type::{Definition, Halt, Payload, Visit};
+use crate::ffi::slot::Slot;
+use crate::ffi::{call, context, thread};
+use crate::names;
+
+/// The payload of a `Handle`.
+pub(super) struct Plain {
+    pub(super) callback: Slot,
+    pub(super) args: Slot,
+    pub(super) context: Slot,
+    pub(super) event_loop: Slot,
+    pub(super) source_traceback: Slot,
+    /// The text that `__repr__` shows once the handle was cancelled in debug mode.
+    pub(super) repr: Slot,
+    pub(super) cancelled: Cell<bool>,
+}
+
+impl Plain {
+    pub(super) fn new(what: Callback<'_, '_>) -> PyResult<Self> {
+        let py = what.event_loop.py();
+        let context = match what.context {
+            Some(context) => context,
+            None => context::copy_current(py)?,
+        };
+        // Native code has no frame of its own, so the stack ends at whoever called the loop: asyncio cuts
+        // its own frames off to the same end.
+        let source_traceback = match what.debug {
+            true => Some(call::with(
+                names::extract_stack(py)?,
+                [&thread::current_frame(py)],
+            )?),
+            false => None,
+        };
+        Ok(Self {
+            callback: Slot::new(Some(what.callback)),
+            args: Slot::new(Some(what.args.into_any())),
+            context: Slot::new(Some(context)),
+            event_loop: Slot::new(Some(what.event_loop.clone())),
+            source_traceback: Slot::new(source_traceback),
+            repr: Slot::new(None),
+            cancelled: Cell::new(false),
+        })
+    }
+}
+
+impl Kind for Plain {
+    fn plain(&self) -> &Plain {
+        self
+    }
+
+    fn cancel(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = object.py();
+        if self.cancelled.replace(true) {
+            return Ok(());
+        }
+        if let Some(event_loop) = self.event_loop.get(py)
+            && call::method(names::get_debug(py), [&event_loop])?.is_truthy()?
+        {
+            // For messages about it ("Executing <Handle …> took …"): the callback is about to go.
+            let text = object.repr()?.into_any();
+            drop(self.repr.replace(py, Some(text)));
+        }
+        drop(self.callback.take(py));
+        drop(self.args.take(py));
+        Ok(())
+    }
+
+    fn run(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
+        if self.cancelled.get() {
+            return Ok(());
+        }
+        match self.call(object.py()) {
+            Ok(()) => Ok(()),
+            Err(error) => self.report(object, error),
+        }
+    }
+
+    fn cancelled(&self, _: Python<'_>) -> PyResult<bool> {
+        Ok(self.cancelled.get())
+    }
+}
+
+impl Plain {
+    fn call(&self, py: Python<'_>) -> PyResult<()> {
+        let callback = self.callback.get(py).unwrap_or_else(|| none(py));
+        let args = match self.args.get(py) {
+            Some(args) => args.cast_into::<PyTuple>()?,
+            None => PyTuple::empty(py),
+        };
+        let context = self.context.get(py).unwrap_or_else(|| none(py));
+        if context::is_context(&context) {
+            let _entered = context::Entered::new(&context)?;
+            call::with_tuple(&callback, &args)?;
+        } else {
+            // Any object with a `run` method is accepted by asyncio, and one without is an error of the
+            // callback's, not of the loop's.
+            let mut run_args = vec![callback];
+            run_args.extend(args.iter());
+            let run = context.getattr(names::run(py))?;
+            call::with_tuple(&run, &PyTuple::new(py, run_args)?)?;
+        }
+        Ok(())
+    }
+
+    /// Hands an exception of the callback to the loop's exception handler.
+    #[cold]
+    fn report(&self, object: &Bound<'_, PyAny>, error: PyErr) -> PyResult<()> {
+        let py = object.py();
+        if error.is_instance_of::<PySystemExit>(py)
+            || error.is_instance_of::<PyKeyboardInterrupt>(py)
+        {
+            return Err(error);
+        }
+        let event_loop = self.event_loop.get(py).unwrap_or_else(|| none(py));
+        let message =
+            PyString::new(py, "Exception in callback ").add(self.describe(&event_loop)?)?;
+        let details = PyDict::new(py);
+        details.set_item(names::message(py), message)?;
+        details.set_item(names::exception(py), error.into_value(py))?;
+        details.set_item(names::handle(py), object)?;
+        if let Some(traceback) = self.source_traceback.get(py)
+            && traceback.is_truthy()?
+        {
+            details.set_item(names::source_traceback(py), traceback)?;
+        }
+        call::method(names::call_exception_handler(py), [&event_loop, &details])?;
+        Ok(())
+    }
+
+    /// The callback and its place in the source, in asyncio's words.
+    fn describe<'py>(&self, event_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = event_loop.py();
+        let callback = self.callback.get(py).unwrap_or_else(|| none(py));
+        let args = self.args.get(py).unwrap_or_else(|| none(py));
+        let Some(format) = names::callback_format(py) else {
+            return Ok(callback.repr()?.into_any());
+        };
+        let positional = PyTuple::new(py, [callback, args])?;
+        let keywords = PyDict::new(py);
+        if format.takes_debug {
+            keywords.set_item(
+                names::debug(py),
+                call::method(names::get_debug(py), [event_loop])?,
+            )?;
+        }
+        call::with_keywords(format.function.bind(py), &positional, Some(&keywords))
+    }
+}
+
+impl Payload for Plain {
+    fn traverse(&self, visit: &Visit<'_>) -> Result<(), Halt> {
+        self.slots()
+            .into_iter()
+            .try_for_each(|slot| slot.traverse(visit))
+    }
+
+    fn clear(&self, py: Python<'_>) {
+        // What is left has nothing to run: to the loop it is a cancelled handle.
+        self.cancelled.set(true);
+        for slot in self.slots() {
+            drop(slot.take(py));
+        }
+    }
+}
+
+impl Plain {
+    fn slots(&self) -> [&Slot; 6] {
+        [
+            &self.callback,
+            &self.args,
+            &self.context,
+            &self.event_loop,
+            &self.source_traceback,
+            &self.repr,
+        ]
+    }
+}
+
+pub(super) fn none(py: Python<'_>) -> Bound<'_, PyAny> {
+    py.None().into_bound(py)
+}
+
+pub(super) fn definition() -> Definition<Plain> {
+    Definition {
+        name: c"oneloop._core.Handle",
+        doc: c"A callback that waits for its turn on a oneloop loop.\n\nReturned by call_soon(); follows asyncio.Handle.",
+        methods: methods(),
+        attributes: attributes(),
+    }
+}

@@ -1,0 +1,100 @@
+//! The methods and attributes that every kind of handle has.
+//!
+//! The attributes have the names of asyncio's slots, which its inherited code reads. Those that asyncio's own
+//! `cancel` assigns, and that tests and debuggers do, can be assigned.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyTuple};
+
+use super::Kind;
+use super::plain::none;
+use crate::ffi::method::{self, Attribute, Method};
+use crate::ffi::slot::Slot;
+
+pub(super) fn methods<P: Kind>() -> Vec<Method<P>> {
+    let mut methods = vec![
+        method::noargs(
+            c"cancel",
+            c"cancel($self, /)\n--\n\nCancel the callback; nothing happens if it ran or was cancelled already.",
+            |object, payload: &P| payload.cancel(object).map(|()| none(object.py())),
+        ),
+        method::noargs(
+            c"cancelled",
+            c"cancelled($self, /)\n--\n\nReturn True if the callback was cancelled.",
+            |object, payload: &P| Ok(truth(object.py(), payload.cancelled(object.py())?)),
+        ),
+        method::noargs(
+            c"_run",
+            c"_run($self, /)\n--\n\nRun the callback in its context and report its exceptions to the loop.",
+            |object, payload: &P| payload.run(object).map(|()| none(object.py())),
+        ),
+    ];
+    if cfg!(Py_3_12) {
+        methods.push(method::noargs(
+            c"get_context",
+            c"get_context($self, /)\n--\n\nReturn the contextvars.Context that the callback runs in.",
+            |object, payload: &P| shown(object.py(), &payload.plain().context),
+        ));
+    }
+    methods
+}
+
+pub(super) fn attributes<P: Kind>() -> Vec<Attribute<P>> {
+    vec![
+        method::property(
+            c"_callback",
+            |py, payload: &P| shown(py, &payload.plain().callback),
+            |payload: &P, value| assign(&payload.plain().callback, value),
+        ),
+        method::property(
+            c"_args",
+            |py, payload: &P| shown(py, &payload.plain().args),
+            |payload: &P, value| {
+                let value = if value.is_none() {
+                    value
+                } else {
+                    value.cast_into::<PyTuple>()?.into_any()
+                };
+                assign(&payload.plain().args, value)
+            },
+        ),
+        method::property(
+            c"_cancelled",
+            |py, payload: &P| Ok(truth(py, payload.plain().cancelled.get())),
+            |payload: &P, value| {
+                payload.plain().cancelled.set(value.is_truthy()?);
+                Ok(())
+            },
+        ),
+        method::property(
+            c"_repr",
+            |py, payload: &P| shown(py, &payload.plain().repr),
+            |payload: &P, value| assign(&payload.plain().repr, value),
+        ),
+        method::property(
+            c"_source_traceback",
+            |py, payload: &P| shown(py, &payload.plain().source_traceback),
+            |payload: &P, value| assign(&payload.plain().source_traceback, value),
+        ),
+        method::getter(c"_context", |py, payload: &P| {
+            shown(py, &payload.plain().context)
+        }),
+        method::getter(c"_loop", |py, payload: &P| {
+            shown(py, &payload.plain().event_loop)
+        }),
+    ]
+}
+
+pub(super) fn shown<'py>(py: Python<'py>, slot: &Slot) -> PyResult<Bound<'py, PyAny>> {
+    Ok(slot.get(py).unwrap_or_else(|| none(py)))
+}
+
+fn assign(slot: &Slot, value: Bound<'_, PyAny>) -> PyResult<()> {
+    let py = value.py();
+    drop(slot.replace(py, Some(value).filter(|value| !value.is_none())));
+    Ok(())
+}
+
+pub(super) fn truth(py: Python<'_>, value: bool) -> Bound<'_, PyAny> {
+    PyBool::new(py, value).to_owned().into_any()
+}

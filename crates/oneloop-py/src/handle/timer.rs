@@ -1,0 +1,77 @@
+//! A callback that waits for its time: a handle that knows when, and which of the engine's timers it is.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use oneloop::engine::TimerKey;
+use pyo3::prelude::*;
+
+use super::plain::Plain;
+use super::table::{attributes, methods, shown, truth};
+use super::{Disarm, Kind};
+use crate::ffi::method;
+use crate::ffi::raw_type::{Definition, Halt, Payload, Visit};
+use crate::ffi::slot::Slot;
+
+/// The payload of a `TimerHandle`.
+pub(super) struct Timer {
+    /// What `when()` returns: the number that the caller computed, whatever its type.
+    pub(super) when: Slot,
+    /// The engine's timer, while it is armed.
+    pub(super) key: Cell<Option<TimerKey>>,
+    pub(super) disarm: Arc<dyn Disarm>,
+    pub(super) plain: Plain,
+}
+
+impl Kind for Timer {
+    fn plain(&self) -> &Plain {
+        &self.plain
+    }
+
+    fn cancel(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
+        if !self.plain.cancelled.get()
+            && let Some(key) = self.key.take()
+        {
+            self.disarm.disarm(object.py(), key);
+        }
+        self.plain.cancel(object)
+    }
+
+    fn cancelled(&self, py: Python<'_>) -> PyResult<bool> {
+        self.plain.cancelled(py)
+    }
+
+    fn run(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
+        // Its time has come, so the engine's timer is gone.
+        self.key.set(None);
+        self.plain.run(object)
+    }
+}
+
+impl Payload for Timer {
+    fn traverse(&self, visit: &Visit<'_>) -> Result<(), Halt> {
+        self.when.traverse(visit)?;
+        self.plain.traverse(visit)
+    }
+
+    fn clear(&self, py: Python<'_>) {
+        self.plain.clear(py);
+        drop(self.when.take(py));
+    }
+}
+
+pub(super) fn definition() -> Definition<Timer> {
+    let mut attributes = attributes();
+    attributes.push(method::getter(c"_when", |py, timer: &Timer| {
+        shown(py, &timer.when)
+    }));
+    attributes.push(method::getter(c"_scheduled", |py, timer: &Timer| {
+        Ok(truth(py, timer.key.get().is_some()))
+    }));
+    Definition {
+        name: c"oneloop._core.TimerHandle",
+        doc: c"A callback that waits for its time on a oneloop loop.\n\nReturned by call_later() and call_at(); follows asyncio.TimerHandle.",
+        methods: methods(),
+        attributes,
+    }
+}
