@@ -10,13 +10,6 @@ use crate::reactor::LoopRef;
 
 thread_local! {
     static CURRENT: RefCell<Option<LoopRef>> = const { RefCell::new(None) };
-    /// Only its address is used: it differs between any two threads that are alive at the same time.
-    static THREAD: u8 = const { 0 };
-}
-
-/// A number that no other living thread has; never zero.
-pub(crate) fn thread_token() -> usize {
-    THREAD.with(|byte| std::ptr::from_ref(byte).addr())
 }
 
 /// Makes `event_loop` the current one until the guard is dropped, which makes the one before current again.

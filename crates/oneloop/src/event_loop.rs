@@ -17,7 +17,6 @@ use std::task::{Context, Poll, Waker};
 use async_task::Runnable;
 
 use crate::cell::OwnerCell;
-use crate::current;
 use crate::driver::{Driver, Events, Kind, Token};
 use crate::executor::Executor;
 use crate::host::Host;
@@ -25,7 +24,7 @@ use crate::inbox::{Inbox, Rejected};
 use crate::instant::Instant;
 use crate::reactor::{Reactor, Remote, RemoteCall};
 use crate::ready::Ring;
-use crate::registry::{self, Direction, Ready, Registry, Wait};
+use crate::registry::{Direction, Ready, Registry, Wait};
 use crate::sys;
 use crate::timers::{TimerKey, Timers};
 
@@ -74,7 +73,7 @@ pub struct EventLoop<H: Host> {
     pub(crate) pacing: Pacing,
     kind: Kind,
     backend: &'static str,
-    /// The thread that runs the loop (`current::thread_token`), zero while stopped. Relaxed everywhere: a thread only ever needs to
+    /// The thread that runs the loop (`sys::thread_token`), zero while stopped. Relaxed everywhere: a thread only ever needs to
     /// recognise its own number, and sees its own writes.
     owner: AtomicUsize,
     /// Set by `stop`, from any thread. Relaxed: it orders nothing but itself.
@@ -134,7 +133,7 @@ impl<H: Host> EventLoop<H> {
             timers: OwnerCell::new(Timers::new()),
             remote: Arc::clone(&inbox) as Arc<dyn Remote>,
             inbox,
-            executor: Executor::default(),
+            executor: Executor::new(),
             pacing: Pacing {
                 polled_at: Cell::default(),
                 blocked_at: Cell::default(),
@@ -174,7 +173,7 @@ impl<H: Host> EventLoop<H> {
     pub fn place(&self) -> Place {
         match self.owner.load(Ordering::Relaxed) {
             0 => Place::Stopped,
-            owner if owner == current::thread_token() => Place::Inside,
+            owner if owner == sys::thread_token() => Place::Inside,
             _ => Place::Outside,
         }
     }
@@ -241,7 +240,7 @@ impl<H: Host> EventLoop<H> {
         self.pacing.dirty.set(true);
         let result = self.io.with(|io| match io.driver.as_mut() {
             Some(driver) => io.registry.watch(driver, fd, direction, watch),
-            None => Err((waiting(), watch)),
+            None => Err((self.no_driver(), watch)),
         });
         // The watch of a refusal is dropped here, outside the cell.
         result.map_err(|(error, _watch)| error)
@@ -298,16 +297,11 @@ impl<H: Host> EventLoop<H> {
             return Ok(());
         }
         self.executor.close();
-        while self.executor.live() > 0 {
-            self.executor.wake_all();
-            self.empty_ring();
-        }
-        self.empty_ring();
-        drop(self.timers.with(Timers::drain));
-        drop(self.io.with(|io| io.registry.drain()));
+        self.drop_tasks();
+        // What runs in these drops may queue more, which is dropped as well.
+        while self.drop_queued() {}
         drop(self.inbox.close());
-        // What ran in those drops may have queued more.
-        self.empty_ring();
+        while self.drop_queued() {}
         drop(self.io.with(|io| io.driver.take()));
         Ok(())
     }
@@ -315,12 +309,7 @@ impl<H: Host> EventLoop<H> {
     /// Makes this thread the owner.
     pub(crate) fn claim(&self) -> bool {
         self.owner
-            .compare_exchange(
-                0,
-                current::thread_token(),
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            )
+            .compare_exchange(0, sys::thread_token(), Ordering::Relaxed, Ordering::Relaxed)
             .is_ok()
     }
 
@@ -375,15 +364,20 @@ impl<H: Host> EventLoop<H> {
     pub(crate) fn rebuild_driver(&self) -> io::Result<()> {
         let mut driver = match self.io.with(|io| io.driver.take()) {
             Some(mut driver) => {
-                driver.abandon_after_fork()?;
+                if let Err(error) = driver.abandon_after_fork() {
+                    // No descriptor was left, say. It is as it was before, and this can be tried again.
+                    self.io.with(|io| io.driver = Some(driver));
+                    return Err(error);
+                }
                 driver
             }
             // A thread that this process does not have took it into its wait.
             None => Driver::new(self.kind)?,
         };
-        self.inbox
-            .replace_after_fork(driver.notifier())
-            .map_err(|_| io::Error::other("a thread lost by fork held the loop's inbox"))?;
+        if let Err(lost) = self.inbox.replace_after_fork(driver.notifier()) {
+            self.io.with(|io| io.driver = Some(driver));
+            return Err(lost.into());
+        }
         let mut out = Vec::new();
         self.io.with(|io| {
             io.registry.restore(&mut driver, &mut out);
@@ -397,11 +391,50 @@ impl<H: Host> EventLoop<H> {
         Ok(())
     }
 
-    fn empty_ring(&self) {
+    /// Drops every task's future, here on the owner's thread.
+    fn drop_tasks(&self) {
+        while self.executor.live() > 0 {
+            let woken = self.executor.wake_all();
+            if !self.empty_ring() && woken == 0 {
+                // What is left was woken by another thread, which is about to push its step.
+                if self.executor.was_forked() {
+                    // It may not exist in this process. A leak is better than a hang.
+                    return;
+                }
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    /// Drops everything that is queued, armed and watched; whether there was anything.
+    fn drop_queued(&self) -> bool {
+        let any_ready = self.empty_ring();
+        let timers = self.timers.with(Timers::drain);
+        let watches = self.io.with(|io| io.registry.drain());
+        any_ready || !timers.is_empty() || !watches.is_empty()
+    }
+
+    fn empty_ring(&self) -> bool {
+        let mut any = false;
         self.drain_inbox();
         while let Some(item) = self.ready.with(Ring::pop) {
             drop(item);
+            any = true;
         }
+        any
+    }
+
+    /// Why there is no driver.
+    #[cold]
+    fn no_driver(&self) -> io::Error {
+        if self.is_closed() {
+            return io::Error::other("the event loop is closed");
+        }
+        // A breach of the ownership rule, answered instead of undefined.
+        io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            "the loop is waiting on another thread",
+        )
     }
 }
 
@@ -442,7 +475,7 @@ impl<H: Host> Reactor for EventLoop<H> {
         self.renew_after_fork()?;
         self.pacing.dirty.set(true);
         self.io.with(|io| {
-            let driver = io.driver.as_mut().ok_or_else(waiting)?;
+            let driver = io.driver.as_mut().ok_or_else(|| self.no_driver())?;
             io.registry.register(driver, fd)
         })
     }
@@ -479,8 +512,10 @@ impl<H: Host> Reactor for EventLoop<H> {
 
     fn read(&self, token: Token, buffer: &mut [u8]) -> io::Result<usize> {
         self.io.with(|io| {
-            let driver = io.driver.as_mut().ok_or_else(waiting)?;
-            driver.read(registry::fd_of(token), buffer)
+            // A token that has ended must not read from whoever has the number now.
+            let fd = io.registry.registered(token)?;
+            let driver = io.driver.as_mut().ok_or_else(|| self.no_driver())?;
+            driver.read(fd, buffer)
         })
     }
 
@@ -497,12 +532,14 @@ impl<H: Host> Reactor for EventLoop<H> {
 
     fn detach(&self, token: Token) -> io::Result<Vec<u8>> {
         let (waiters, rest) = self.io.with(|io| {
-            let waiters = io.registry.deregister(token);
-            let rest = match io.driver.as_mut() {
-                Some(driver) => driver.detach(registry::fd_of(token)),
-                None => Ok(Vec::new()),
-            };
-            (waiters, rest)
+            let rest = io
+                .registry
+                .registered(token)
+                .and_then(|fd| match io.driver.as_mut() {
+                    Some(driver) => driver.detach(fd),
+                    None => Ok(Vec::new()),
+                });
+            (io.registry.deregister(token), rest)
         });
         waiters.into_iter().for_each(Waker::wake);
         rest
@@ -536,13 +573,8 @@ impl<E: Send + 'static> Remote for Inbox<Item<E>> {
             _ => Ok(()),
         }
     }
-}
 
-/// The driver is in a wait, so the caller is not the owner: a breach of the ownership rule that is answered instead of undefined.
-#[cold]
-fn waiting() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::ResourceBusy,
-        "the loop is waiting on another thread",
-    )
+    fn wake(&self) {
+        self.wake();
+    }
 }

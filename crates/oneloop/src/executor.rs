@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Poll, Waker};
 
 use async_task::{Builder, Runnable, Task};
 use slab::Slab;
@@ -16,11 +16,13 @@ use slab::Slab;
 use crate::cell::OwnerCell;
 use crate::current;
 use crate::reactor::{LoopRef, Remote, same_loop};
+use crate::sys;
 
 /// The live tasks of one loop.
-#[derive(Default)]
 pub struct Executor {
     live: Rc<Live>,
+    /// The fork generation in which it was made.
+    born: u64,
 }
 
 #[derive(Default)]
@@ -61,6 +63,42 @@ where
     task
 }
 
+/// Spawns, from any thread, the future that `make` returns when it is called on the loop's thread.
+///
+/// `None`, and `make` is dropped here, if the loop is closed.
+pub(crate) fn spawn_remote<M, F>(remote: &Arc<dyn Remote>, make: M) -> Option<Task<F::Output>>
+where
+    M: FnOnce() -> F + Send + 'static,
+    F: Future + 'static,
+    F::Output: Send + 'static,
+{
+    // Until its first poll, which is the owner's, this holds nothing but `make`: it may be dropped on any thread, and so be refused.
+    let future = async move {
+        let _sign_off = sign_on().await;
+        make().await
+    };
+    let scheduler = Arc::clone(remote);
+    let (step, task) = spawn_on_owner(future, move |step| schedule(step, &scheduler));
+    match remote.push(step) {
+        Ok(()) => Some(task),
+        Err(refused) => {
+            drop(refused);
+            None
+        }
+    }
+}
+
+/// Has the task that awaits this counted among the live ones of the loop that runs it.
+async fn sign_on() -> SignOff {
+    std::future::poll_fn(|context| {
+        let live = Rc::clone(&current::expect().executor().live);
+        let waker = context.waker().clone();
+        let number = live.wakers.with(|wakers| wakers.insert(Some(waker)));
+        Poll::Ready(SignOff { number, live })
+    })
+    .await
+}
+
 /// Queues a task's next step: in the ring on the loop's own thread, in its inbox elsewhere.
 fn schedule(step: Runnable, remote: &Arc<dyn Remote>) {
     let elsewhere = current::with(|current| match current {
@@ -70,8 +108,11 @@ fn schedule(step: Runnable, remote: &Arc<dyn Remote>) {
         }
         _ => Some(step),
     });
-    // Refused only by a closed loop, which has dropped the future before it closed its inbox: what is dropped here is an empty shell.
-    drop(elsewhere.map(|step| remote.push(step)));
+    if let Some(Err(refused)) = elsewhere.map(|step| remote.push(step)) {
+        // By an inbox whose lock a thread held that was lost by fork. (A closed one is not met: its loop has dropped the future before,
+        // and a task without future is not scheduled.) The future is not this thread's to drop.
+        std::mem::forget(refused);
+    }
 }
 
 #[allow(unsafe_code)] // a non-Send future behind a Send waker: the waker's vtable of `architecture.md`
@@ -84,12 +125,25 @@ where
     // A panic is the awaiting task's business, as an exception is in asyncio.
     let builder = Builder::new().propagate_panic(true);
     // SAFETY: `schedule` and the future are 'static, and `schedule` is Send and Sync. The future need not be Send because it is polled
-    // and dropped only by whoever owns the loop: a step reaches the ring or the inbox, both are emptied by the owner alone, and
-    // `EventLoop::close` drops every live future before the inbox starts to give steps back to other threads.
+    // and dropped only by whoever owns the loop: a step reaches the ring or the inbox, and both are emptied by the owner alone; what
+    // the inbox refuses is forgotten by `schedule`, or is `spawn_remote`'s, whose future is Send until its first poll. Before
+    // `EventLoop::close` closes the inbox it has dropped every future that was polled or pushed.
     unsafe { builder.spawn_unchecked(move |()| future, schedule) }
 }
 
 impl Executor {
+    pub(crate) fn new() -> Self {
+        Self {
+            live: Rc::default(),
+            born: sys::fork_generation(),
+        }
+    }
+
+    /// Whether this is the copy of a forked child, where a step may be lost with the thread that had it in hand.
+    pub(crate) fn was_forked(&self) -> bool {
+        self.born != sys::fork_generation()
+    }
+
     /// The number of tasks that have neither completed nor been dropped.
     pub fn live(&self) -> usize {
         self.live.wakers.with(|wakers| wakers.len())
@@ -100,8 +154,8 @@ impl Executor {
         self.live.closed.set(true);
     }
 
-    /// Has a step queued for every live task, so that the owner can drop it with its future.
-    pub(crate) fn wake_all(&self) {
+    /// Has a step queued for every live task, so that the owner can drop it with its future. How many were not woken so before.
+    pub(crate) fn wake_all(&self) -> usize {
         // The tasks' numbers stay taken until their futures are dropped; only the wakers leave.
         let wakers: Vec<Waker> = self.live.wakers.with(|wakers| {
             wakers
@@ -109,9 +163,9 @@ impl Executor {
                 .filter_map(|(_, waker)| waker.take())
                 .collect()
         });
-        for waker in wakers {
-            waker.wake();
-        }
+        let count = wakers.len();
+        wakers.into_iter().for_each(Waker::wake);
+        count
     }
 }
 

@@ -96,6 +96,9 @@ pub trait Remote: Send + Sync {
     ///
     /// Gives it back if the loop is closed.
     fn call(&self, call: RemoteCall) -> Result<(), RemoteCall>;
+
+    /// Ends the loop's wait, the one that goes on or else the next, so that it goes round once.
+    fn wake(&self);
 }
 
 /// What another thread asks to have called on the loop's thread.

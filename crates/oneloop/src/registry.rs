@@ -203,6 +203,22 @@ impl<W: Clone> Registry<W> {
         Ok(token)
     }
 
+    /// The descriptor of a registration.
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected` if it has ended.
+    pub(crate) fn registered(&self, token: Token) -> io::Result<RawFd> {
+        let (index, generation) = parts(token);
+        match self.slots.get(index) {
+            Some(Slot {
+                generation: current,
+                occupant: Occupant::Registered(_),
+            }) if *current == generation => Ok(fd_of(token)),
+            _ => Err(io::Error::from(io::ErrorKind::NotConnected)),
+        }
+    }
+
     /// Waits until a registered descriptor is ready in one direction.
     pub(crate) fn wait(&mut self, token: Token, direction: Direction, waker: Waker) -> Wait {
         let Some(state) = self.readiness(token, direction) else {
@@ -417,7 +433,7 @@ fn parts(token: Token) -> (usize, u32) {
 }
 
 /// The descriptor that a token was made for.
-pub(crate) fn fd_of(token: Token) -> RawFd {
+fn fd_of(token: Token) -> RawFd {
     // A token is made from a non-negative descriptor.
     parts(token).0 as RawFd
 }

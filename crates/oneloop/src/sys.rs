@@ -13,7 +13,7 @@
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Nanoseconds of `CLOCK_MONOTONIC`: the clock of `time.monotonic()` and of every deadline.
 pub(crate) fn monotonic_ns() -> i64 {
@@ -34,13 +34,28 @@ pub(crate) fn fork_generation() -> u64 {
     GENERATION.load(Ordering::Relaxed)
 }
 
+/// A number that no other living thread has; never zero.
+pub(crate) fn thread_token() -> usize {
+    thread_local! {
+        /// Only its address is used: it differs between any two threads that are alive at the same time.
+        static THREAD: u8 = const { 0 };
+    }
+    THREAD.with(|byte| std::ptr::from_ref(byte).addr())
+}
+
+/// Whether a thread, known by its token, of the process as it was in `generation` still exists: fork leaves the child
+/// only the thread that called it.
+pub(crate) fn survived_forks(generation: u64, thread: usize) -> bool {
+    generation == fork_generation() || SURVIVOR.load(Ordering::Relaxed) == thread
+}
+
 /// Begins to count forks, once per process; later calls cost one load. Drivers call it when they are made.
 pub(crate) fn watch_forks() -> io::Result<()> {
     static REGISTERED: OnceLock<libc::c_int> = OnceLock::new();
     let code = *REGISTERED.get_or_init(|| {
         // SAFETY: `count_fork` is a plain function that lives as long as the program text (neither an executable nor
-        // a Python extension module is ever unloaded) and does nothing but an atomic add, which is allowed in the
-        // child of a process with several threads.
+        // a Python extension module is ever unloaded) and does nothing but atomic stores and to take a
+        // thread-local's address, which is allowed in the child of a process with several threads.
         unsafe { libc::pthread_atfork(None, None, Some(count_fork)) }
     });
     match code {
@@ -119,9 +134,12 @@ pub(crate) fn epoll_pwait2(
 }
 
 static GENERATION: AtomicU64 = AtomicU64::new(0);
+/// In a child: the thread that called fork, the latest time.
+static SURVIVOR: AtomicUsize = AtomicUsize::new(0);
 
 extern "C" fn count_fork() {
     // Relaxed: see `fork_generation`.
+    SURVIVOR.store(thread_token(), Ordering::Relaxed);
     GENERATION.fetch_add(1, Ordering::Relaxed);
 }
 
