@@ -13,6 +13,22 @@
 //!     })
 //! }
 //! ```
+//!
+//! | asyncio | here |
+//! | --- | --- |
+//! | `asyncio.run(main())` | [`run`], with choices: [`Builder`] |
+//! | `asyncio.create_task(coro)` | [`spawn`], which gives a [`Task`] |
+//! | `asyncio.sleep(1)`, `loop.time()` | [`sleep`], [`sleep_until`], [`now`] |
+//! | `asyncio.wait_for(aw, 1)` | [`timeout`] |
+//! | `asyncio.sleep(0)` | [`yield_now`] |
+//! | `asyncio.gather(*aws)` | [`join_all`] |
+//! | `asyncio.TaskGroup()` | [`task_group`] |
+//! | `asyncio.run_coroutine_threadsafe(coro, loop)` | [`Handle::spawn`] |
+//!
+//! One thread runs a loop, its tasks and their wake-ups, in the order in which they became ready, so a future need not be `Send` and a
+//! value can be shared by `Rc`. Cancelling is dropping: a future that is dropped runs no further, and its drops clean up.
+//!
+//! Tasks are futures of the standard kind, and so are ours: they mix with any crate that does not insist on a runtime of its own.
 
 #![cfg_attr(loom, allow(dead_code, unused_imports))] // under loom only the inbox runs
 
@@ -21,9 +37,12 @@ mod current;
 mod driver;
 mod event_loop;
 mod executor;
+mod group;
+mod handle;
 mod host;
 mod inbox;
 mod instant;
+mod join;
 mod reactor;
 mod ready;
 mod registry;
@@ -51,7 +70,10 @@ pub mod engine {
 }
 
 pub use driver::Kind as DriverKind;
+pub use group::{GroupTask, TaskGroup, task_group};
+pub use handle::{Handle, JoinHandle, LoopClosed};
 pub use instant::Instant;
+pub use join::join_all;
 pub use runtime::{Builder, run};
 pub use task::{Task, spawn, yield_now};
 pub use time::{Elapsed, Sleep, now, sleep, sleep_until, timeout};

@@ -4,14 +4,13 @@
 //! However a run ends (value, error, panic), its loop is closed before it returns: every task that it spawned, detached ones too, is
 //! dropped on this thread.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 
 use crate::current::{self, Entered};
 use crate::driver::Kind;
@@ -19,6 +18,8 @@ use crate::event_loop::{EventLoop, Item};
 use crate::host::Host;
 use crate::inbox::Inbox;
 use crate::instant::{self, Instant};
+use crate::registry::Direction;
+use crate::sys::sigint::Sigint;
 
 /// Runs `future` to completion on a new event loop, on this thread.
 ///
@@ -66,12 +67,16 @@ pub fn run<F: Future>(future: F) -> io::Result<F::Output> {
 #[must_use = "a builder does nothing until `run` is called"]
 pub struct Builder {
     driver: Option<Kind>,
+    ctrl_c: bool,
 }
 
 impl Builder {
     /// What [`run`] does.
     pub const fn new() -> Self {
-        Self { driver: None }
+        Self {
+            driver: None,
+            ctrl_c: false,
+        }
     }
 
     /// Waits with this driver, whatever `ONELOOP_DRIVER` says.
@@ -80,11 +85,35 @@ impl Builder {
         self
     }
 
+    /// Whether Ctrl-C (SIGINT) ends the run with an error of kind `Interrupted`, once the step that runs at that moment returns.
+    ///
+    /// The future and its tasks are dropped before the error is returned, and so get to clean up. A second Ctrl-C ends the process as
+    /// usual, so that a program that is stuck can be stopped. Afterwards SIGINT is handled as it was before the run. A process that
+    /// ignores SIGINT, as one started in the background by a shell does, goes on ignoring it.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use std::future::pending;
+    /// use std::io::ErrorKind;
+    ///
+    /// match oneloop::Builder::new().ctrl_c(true).run(pending::<()>()) {
+    ///     Err(error) if error.kind() == ErrorKind::Interrupted => println!("goodbye"),
+    ///     other => other?,
+    /// }
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub const fn ctrl_c(mut self, is_error: bool) -> Self {
+        self.ctrl_c = is_error;
+        self
+    }
+
     /// Runs `future` to completion on a new event loop: see [`run`].
     ///
     /// # Errors
     ///
-    /// As [`run`].
+    /// As [`run`]; `Interrupted` if the builder was told so by [`Builder::ctrl_c`]; `ResourceBusy` if it was, and a loop on another thread
+    /// waits for Ctrl-C already.
     pub fn run<F: Future>(&self, future: F) -> io::Result<F::Output> {
         if current::with(|current| current.is_some()) {
             return Err(io::Error::other(
@@ -95,7 +124,14 @@ impl Builder {
             Some(kind) => kind,
             None => Kind::from_env()?,
         };
+        // Dropped after the session: the loop watches its descriptor.
+        let ctrl_c = if self.ctrl_c { Sigint::catch()? } else { None };
         let session = Session::start(kind)?;
+        if let Some(ctrl_c) = &ctrl_c {
+            session
+                .event_loop
+                .watch(ctrl_c.fd(), Direction::Read, CtrlC)?;
+        }
         // Dropped before the session: the main future goes first, while there is still a loop around it.
         let mut main = pin!(future);
         let turn = Arc::new(Turn::new(&session.event_loop));
@@ -103,11 +139,24 @@ impl Builder {
         let mut context = Context::from_waker(&waker);
         let mut output = None;
         turn.wake_by_ref();
-        let result = session.event_loop.run_with(|Entry::MainTurn| {
-            turn.begin();
+        let result = session.event_loop.run_with(|entry| {
+            match (entry, &ctrl_c) {
+                (Entry::MainTurn, _) => turn.begin(),
+                (Entry::CtrlC, Some(ctrl_c)) if !Sigint::is_caught() => {
+                    // A forked child has seen its parent's. Its own would have ended it.
+                    session.event_loop.unwatch(ctrl_c.fd(), Direction::Read);
+                    return Ok(());
+                }
+                (Entry::CtrlC, _) => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::Interrupted,
+                        "interrupted by Ctrl-C",
+                    ));
+                }
+            }
             // Once it is done, turns that were under way are void.
             if output.is_none()
-                && let std::task::Poll::Ready(value) = main.as_mut().poll(&mut context)
+                && let Poll::Ready(value) = main.as_mut().poll(&mut context)
             {
                 output = Some(value);
                 session.event_loop.stop();
@@ -156,24 +205,30 @@ struct RustHost;
 enum Entry {
     /// The main future was woken.
     MainTurn,
+    /// SIGINT has arrived.
+    CtrlC,
 }
+
+/// The watch on SIGINT's descriptor.
+#[derive(Clone)]
+struct CtrlC;
 
 impl Host for RustHost {
     type Entry = Entry;
-    type Watch = Infallible;
+    type Watch = CtrlC;
     type Error = io::Error;
 
     fn now(&self) -> io::Result<Instant> {
         Ok(instant::monotonic())
     }
 
-    fn run(&self, Entry::MainTurn: Entry) -> io::Result<()> {
-        // The future lives in `Builder::run`, whose own closure has its turns; nobody else runs this loop.
+    fn run(&self, _: Entry) -> io::Result<()> {
+        // What entries need lives in `Builder::run`, whose own closure runs them; nobody else runs this loop.
         Err(io::Error::other("the main future is not in reach"))
     }
 
-    fn readiness(&self, watch: Infallible) -> Entry {
-        match watch {}
+    fn readiness(&self, CtrlC: CtrlC) -> Entry {
+        Entry::CtrlC
     }
 }
 

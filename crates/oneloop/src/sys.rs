@@ -10,6 +10,8 @@
     reason = "the one place for syscalls, see the style guide's point 8"
 )]
 
+pub(crate) mod sigint;
+
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::OnceLock;
