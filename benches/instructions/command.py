@@ -1,0 +1,87 @@
+"""The command: which loops and rows, in which interpreter, and what to print.
+
+Exit status: 0 when the figures stand; 1 when `--check` found a row that does not repeat, or when
+our own loop has a row without a figure; 2 when a prerequisite is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+
+import environment
+import loops
+import measure
+import report
+from workloads import ROWS
+
+# How far two runs may be apart, relative to the smaller one.
+TOLERANCE = 0.01
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse(arguments)
+    try:
+        tools = environment.tools()
+        bench = environment.prepare(environment.interpreter(options.python), options.loops)
+    except environment.Missing as missing:
+        print(f"bench-instructions: {missing}", file=sys.stderr)
+        return 2
+    if bench.optimized is False:
+        say("this interpreter was built without profile-guided optimization: compare within one run only")
+
+    runs = [figures(bench, tools, options) for _ in range(2 if options.check else 1)]
+    first = runs[0]
+    print(report.as_json(first, bench, tools) if options.json else report.as_table(first, bench, tools))
+
+    status = 0
+    if any(cell.instructions is None for cell in first if cell.loop == loops.OURS):
+        status = 1
+    if options.check:
+        apart = report.differences(*runs)
+        print("\n" + report.as_check(apart, TOLERANCE), file=sys.stderr if options.json else sys.stdout)
+        if any(one.relative > TOLERANCE for one in apart):
+            status = 1
+    return status
+
+
+def figures(bench: environment.Bench, tools: environment.Tools, options: argparse.Namespace) -> list[measure.Cell]:
+    """One whole run: every row on every loop that could be installed."""
+    started = time.monotonic()
+    cells = measure.every_cell(bench, tools, options.rows, options.loops, options.jobs)
+    say(f"counted {len(cells)} cells in {time.monotonic() - started:.0f} s")
+    return cells
+
+
+def say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="run",
+        description="User-space instructions per operation, counted by callgrind, of event loops side by side.",
+    )
+    parser.add_argument("--loops", type=names(loops.NAMES), default=list(loops.NAMES), help="comma-separated: %(default)s")
+    parser.add_argument("--rows", type=names(ROWS), default=list(ROWS), help="comma-separated: %(default)s")
+    parser.add_argument("--python", help="interpreter to measure in: a path or a version such as 3.12")
+    parser.add_argument("--jobs", type=int, default=environment.processors(), help="processes at once: %(default)s")
+    parser.add_argument("--json", action="store_true", help="print JSON, with the instructions of each shared object")
+    parser.add_argument("--check", action="store_true", help=f"run twice and fail if a row differs by over {TOLERANCE:.0%}")
+    return parser.parse_args(arguments)
+
+
+class names:
+    """A comma-separated choice among known names, in the order in which they are known."""
+
+    def __init__(self, known: Sequence[str] | dict[str, object]) -> None:
+        self._known = list(known)
+
+    def __call__(self, text: str) -> list[str]:
+        wanted = [name.strip() for name in text.split(",") if name.strip()]
+        unknown = [name for name in wanted if name not in self._known]
+        if unknown or not wanted:
+            raise argparse.ArgumentTypeError(f"{', '.join(unknown) or 'nothing'} is not among {', '.join(self._known)}")
+        return [name for name in self._known if name in wanted]
