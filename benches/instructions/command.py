@@ -9,9 +9,9 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-import environment
+import equipment
 import loops
 import measure
 import report
@@ -24,9 +24,9 @@ TOLERANCE = 0.01
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     try:
-        tools = environment.tools()
-        bench = environment.prepare(environment.interpreter(options.python), options.loops)
-    except environment.Missing as missing:
+        tools = equipment.tools()
+        bench = equipment.prepare(equipment.interpreter(options.python), options.loops)
+    except equipment.MissingError as missing:
         print(f"bench-instructions: {missing}", file=sys.stderr)
         return 2
     if bench.optimized is False:
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def figures(bench: environment.Bench, tools: environment.Tools, options: argparse.Namespace) -> list[measure.Cell]:
+def figures(bench: equipment.Bench, tools: equipment.Tools, options: argparse.Namespace) -> list[measure.Cell]:
     """One whole run: every row on every loop that could be installed."""
     started = time.monotonic()
     cells = measure.every_cell(bench, tools, options.rows, options.loops, options.jobs)
@@ -64,19 +64,22 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="run",
         description="User-space instructions per operation, counted by callgrind, of event loops side by side.",
     )
-    parser.add_argument("--loops", type=names(loops.NAMES), default=list(loops.NAMES), help="comma-separated: %(default)s")
-    parser.add_argument("--rows", type=names(ROWS), default=list(ROWS), help="comma-separated: %(default)s")
+    which = "comma-separated: %(default)s"
+    parser.add_argument("--loops", type=Choice(loops.NAMES), default=list(loops.NAMES), help=which)
+    parser.add_argument("--rows", type=Choice(ROWS), default=list(ROWS), help=which)
     parser.add_argument("--python", help="interpreter to measure in: a path or a version such as 3.12")
-    parser.add_argument("--jobs", type=int, default=environment.processors(), help="processes at once: %(default)s")
+    parser.add_argument("--jobs", type=int, default=equipment.processors(), help="processes at once: %(default)s")
     parser.add_argument("--json", action="store_true", help="print JSON, with the instructions of each shared object")
-    parser.add_argument("--check", action="store_true", help=f"run twice and fail if a row differs by over {TOLERANCE:.0%}")
+    parser.add_argument(
+        "--check", action="store_true", help=f"run twice and fail if a row differs by over {TOLERANCE:.0%}"
+    )
     return parser.parse_args(arguments)
 
 
-class names:
+class Choice:
     """A comma-separated choice among known names, in the order in which they are known."""
 
-    def __init__(self, known: Sequence[str] | dict[str, object]) -> None:
+    def __init__(self, known: Iterable[str]) -> None:
         self._known = list(known)
 
     def __call__(self, text: str) -> list[str]:

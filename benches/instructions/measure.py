@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from environment import HERE, Bench, Tools
+from equipment import HERE, Bench, Tools
 from workloads import ROWS
 
 # Of one process, which takes seconds: past it the loop hangs.
@@ -127,7 +127,7 @@ def by_object(dump: str) -> Counter[str]:
             inclusive = True  # the next line is what the callee cost, which is counted at the callee
         elif line[:1] in "0123456789+-*" and line:
             if not inclusive:
-                counted[current] += int((line.split() + ["0"])[1])
+                counted[current] += int([*line.split(), "0"][1])
             inclusive = False
     return counted
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import loops
-from environment import Bench, Tools
+from equipment import Bench, Tools
 from measure import Cell
 from workloads import ROWS
 

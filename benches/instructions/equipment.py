@@ -26,7 +26,7 @@ REQUIREMENTS = HERE / "requirements.txt"
 DEFAULT_PYTHON = "3.13.0"
 
 
-class Missing(Exception):
+class MissingError(Exception):
     """A prerequisite that only the user can provide, in one line."""
 
 
@@ -56,17 +56,17 @@ def processors() -> int:
 def tools() -> Tools:
     """valgrind, and marks.c and clock.c compiled against its header."""
     if platform.system() != "Linux":
-        raise Missing("instructions are counted on Linux only, where valgrind is")
+        raise MissingError("instructions are counted on Linux only, where valgrind is")
     if not (valgrind := shutil.which("valgrind") or install_valgrind()):
-        raise Missing("valgrind is missing: install it (Debian: apt-get install valgrind)")
+        raise MissingError("valgrind is missing: install it (Debian: apt-get install valgrind)")
     if not (compiler := shutil.which(os.environ.get("CC", "cc"))):
-        raise Missing("a C compiler is missing: install one (Debian: apt-get install gcc libc6-dev)")
+        raise MissingError("a C compiler is missing: install one (Debian: apt-get install gcc libc6-dev)")
     marks = cache() / "marks.so"
     sources = [HERE / "marks.c", HERE / "clock.c"]
     # Compiled anew each time: it is quick, and cannot be out of date.
     compiled = run([compiler, "-O2", "-shared", "-fPIC", "-o", marks, *sources])
     if compiled.returncode:
-        raise Missing(f"marks.c did not compile: {reason(compiled)}")
+        raise MissingError(f"marks.c did not compile: {reason(compiled)}")
     return Tools(valgrind, run([valgrind, "--version"]).stdout.strip(), marks)
 
 
@@ -83,7 +83,7 @@ def interpreter(wanted: str | None) -> Path:
     for name in [wanted] if wanted else [DEFAULT_PYTHON, sys.executable]:
         if found := find_interpreter(name):
             return found
-    raise Missing(f"no interpreter {wanted}: give a path, or a version that pyenv or PATH has")
+    raise MissingError(f"no interpreter {wanted}: give a path, or a version that pyenv or PATH has")
 
 
 def find_interpreter(name: str) -> Path | None:
@@ -107,7 +107,7 @@ def prepare(python: Path, wanted: Sequence[str]) -> Bench:
     """An environment of that interpreter with the wanted loops, ours built from this checkout."""
     asked = run([python, "-c", DESCRIBE])
     if asked.returncode:
-        raise Missing(f"{python} does not run: {reason(asked)}")
+        raise MissingError(f"{python} does not run: {reason(asked)}")
     described = json.loads(asked.stdout)
     home = cache() / f"bench-{described['name']}"
     inside = home / "bin" / "python"
@@ -115,7 +115,9 @@ def prepare(python: Path, wanted: Sequence[str]) -> Bench:
         say(f"making an environment of Python {described['name']} in {home}")
         made = run([python, "-m", "venv", "--clear", home])
         if made.returncode:
-            raise Missing(f"{python} makes no environments: {reason(made)}")
+            raise MissingError(f"{python} makes no environments: {reason(made)}")
+    # Compiled before anything is counted: the heap of a process that compiles looks different.
+    run([inside, "-m", "compileall", "-q", HERE])
     unavailable = {}
     for name in wanted:
         if failure := install(name, inside, home):
@@ -148,7 +150,7 @@ def build(python: Path, home: Path) -> str | None:
     """This checkout's own wheel, as a user would get it."""
     say("building oneloop in release mode")
     with tempfile.TemporaryDirectory(dir=home) as wheels:
-        command = [home / "bin" / "maturin", "build", "--interpreter", python, "--out", wheels]
+        command: list[str | Path] = [home / "bin" / "maturin", "build", "--interpreter", python, "--out", wheels]
         built = run(command, cwd=CHECKOUT)
         if built.returncode:
             return f"did not build: {reason(built)}"
