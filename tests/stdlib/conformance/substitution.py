@@ -53,6 +53,8 @@ def substitute(config: dict[str, Any], send: Send) -> Substitution:
 
     probe: Any = loop_class()
     try:
+        # A loop may learn at its first task what asyncio's own loop does on this interpreter: while that one is there.
+        probe.run_until_complete(asyncio.sleep(0))
         send(
             "loop",
             backend=getattr(probe, "backend", None),

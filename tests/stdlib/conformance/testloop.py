@@ -3,14 +3,14 @@
 The original derives from BaseEventLoop, overrides `time()` with a clock that its generator moves, and moves it after
 each `_run_once`. Once `BaseEventLoop` is replaced, the class body derives from the loop under test by itself; what it
 lacks is the step between two iterations. `stop()` before `run_forever()` makes exactly one iteration, by asyncio's
-documentation, and this is how the iterations are told apart here with the public API only.
+documentation, and this is how the iterations are told apart here with the public API only. `run_until_complete()` stays
+the product's: it runs the loop through `run_forever()`, as asyncio's does, and so through the one here.
 """
 
 from __future__ import annotations
 
 import asyncio
 import types
-from asyncio import base_events
 from typing import Any
 
 
@@ -42,26 +42,6 @@ def rebuild(utils: types.ModuleType) -> None:
                         return
             finally:
                 self._stop_asked = False
-
-        def run_until_complete(self, future: Any) -> Any:
-            if self._refuses_to_run():
-                return super().run_until_complete(future)
-            made_here = not asyncio.isfuture(future)
-            future = asyncio.ensure_future(future, loop=self)
-            if made_here:
-                future._log_destroy_pending = False
-            future.add_done_callback(base_events._run_until_complete_cb)  # type: ignore[attr-defined]
-            try:
-                self.run_forever()
-            except BaseException:
-                if made_here and future.done() and not future.cancelled():
-                    future.exception()  # it came out of here already; do not log it as never retrieved
-                raise
-            finally:
-                future.remove_done_callback(base_events._run_until_complete_cb)  # type: ignore[attr-defined]
-            if not future.done():
-                raise RuntimeError("Event loop stopped before Future completed.")
-            return future.result()
 
         def _refuses_to_run(self) -> bool:
             return self.is_closed() or self.is_running() or asyncio._get_running_loop() is not None
