@@ -7,13 +7,13 @@ around the core's own, and the warning about a loop that nobody closed.
 
 import asyncio
 import concurrent.futures
+import logging
 import sys
 import threading
 import traceback
 import warnings
 import weakref
-from asyncio import coroutines
-from asyncio.log import logger
+from asyncio import base_events, coroutines
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, TypeVar, TypeVarTuple, Unpack
 
@@ -73,7 +73,7 @@ class Loop(_core.Loop, MissingMethods, asyncio.AbstractEventLoop):
         if self.is_closed():
             return
         if self.get_debug():
-            logger.debug("Close %r", self)
+            _logger().debug("Close %r", self)
         super().close()
         self._executor_shutdown_called = True
         executor, self._default_executor = self._default_executor, None
@@ -150,7 +150,7 @@ class Loop(_core.Loop, MissingMethods, asyncio.AbstractEventLoop):
         # Not `exc_info=exception` alone: logging takes a falsy exception for none at all.
         exception = context.get("exception")
         exc_info = exception is not None and (type(exception), exception, exception.__traceback__)
-        logger.error("\n".join(lines), exc_info=exc_info)
+        _logger().error("\n".join(lines), exc_info=exc_info)
 
     def call_exception_handler(self, context: _Context) -> None:
         """Call the loop's exception handler, and log what it raises itself.
@@ -185,7 +185,7 @@ class Loop(_core.Loop, MissingMethods, asyncio.AbstractEventLoop):
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException:
-            logger.error(if_that_fails, exc_info=True)
+            _logger().error(if_that_fails, exc_info=True)
 
     # Asynchronous generators. While it runs, the core has the two hooks installed.
 
@@ -311,6 +311,12 @@ class Loop(_core.Loop, MissingMethods, asyncio.AbstractEventLoop):
             failure = exc
         if not self.is_closed():
             self.call_soon_threadsafe(_finish, ended, failure)
+
+
+def _logger() -> logging.Logger:
+    """asyncio's logger, under the name by which asyncio's loop logs: it is there that people replace it."""
+    logger: logging.Logger = vars(base_events)["logger"]
+    return logger
 
 
 def _finish(future: asyncio.Future[None], failure: Exception | None) -> None:

@@ -9,21 +9,13 @@ use crate::clock;
 use crate::handle::Handle;
 use crate::names;
 
-/// Whether a new loop starts in debug mode: `-X dev`, or `PYTHONASYNCIODEBUG` unless the environment is ignored.
+/// Whether a new loop starts in debug mode, by asyncio's own rule: `-X dev`, or `PYTHONASYNCIODEBUG` unless the environment is ignored.
 ///
 /// # Errors
 /// Those of the imports.
 pub(crate) fn is_default(py: Python<'_>) -> PyResult<bool> {
-    let flags = py.import("sys")?.getattr("flags")?;
-    if flags.getattr("dev_mode")?.is_truthy()? {
-        return Ok(true);
-    }
-    if flags.getattr("ignore_environment")?.is_truthy()? {
-        return Ok(false);
-    }
-    py.import("os")?
-        .getattr("environ")?
-        .call_method1("get", ("PYTHONASYNCIODEBUG",))?
+    names::coroutines(py)?
+        .call_method0(names::_is_debug_mode(py))?
         .is_truthy()
 }
 
@@ -93,7 +85,8 @@ pub(crate) fn run_timed(event_loop: &Bound<'_, PyAny>, slow: f64, handle: &Handl
     if elapsed >= slow {
         let format = "Executing %s took %.3f seconds";
         let name = describe(handle.as_any().bind(py))?;
-        names::logger(py)?.call_method1(names::warning(py), (format, name, elapsed))?;
+        let logger = names::base_events(py)?.getattr(names::logger(py))?;
+        logger.call_method1(names::warning(py), (format, name, elapsed))?;
     }
     Ok(())
 }

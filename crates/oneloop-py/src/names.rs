@@ -36,7 +36,10 @@ strings! {
     _asyncgen_finalizer_hook,
     _asyncgen_firstiter_hook,
     _callback,
+    _get_running_loop,
+    _is_debug_mode,
     _log_destroy_pending,
+    _set_running_loop,
     _source_traceback,
     add_done_callback,
     call_at,
@@ -49,6 +52,7 @@ strings! {
     fileno,
     get_debug,
     handle,
+    logger,
     message,
     name,
     remove_done_callback,
@@ -80,9 +84,10 @@ imports! {
     ensure_future: PyAny = "asyncio", "ensure_future";
     iscoroutine: PyAny = "asyncio", "iscoroutine";
     run_until_complete_cb: PyAny = "asyncio.base_events", "_run_until_complete_cb";
-    get_running_loop: PyAny = "asyncio.events", "_get_running_loop";
-    set_running_loop: PyAny = "asyncio.events", "_set_running_loop";
-    logger: PyAny = "asyncio.log", "logger";
+    // Modules whose attributes are looked up when they are used, as asyncio's loop does: people replace them, in tests above all.
+    base_events: PyAny = "asyncio", "base_events";
+    coroutines: PyAny = "asyncio", "coroutines";
+    events: PyAny = "asyncio", "events";
     debug_stack_depth: PyAny = "asyncio.constants", "DEBUG_STACK_DEPTH";
     event_class: PyAny = "threading", "Event";
     get_ident: PyAny = "threading", "get_ident";

@@ -88,12 +88,21 @@ fn check(py: Python<'_>, engine: &Engine) -> PyResult<()> {
             "This event loop is already running",
         ));
     }
-    if !names::get_running_loop(py)?.call0()?.is_none() {
+    let running = names::events(py)?.call_method0(names::_get_running_loop(py))?;
+    if !running.is_none() {
         return Err(PyRuntimeError::new_err(
             "Cannot run the event loop while another loop is running",
         ));
     }
     Ok(())
+}
+
+fn set_running_loop(event_loop: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = event_loop.py();
+    let set = names::_set_running_loop(py);
+    names::events(py)?
+        .call_method1(set, (event_loop,))
+        .map(drop)
 }
 
 /// What a run changes in the interpreter, and changes back however it ends.
@@ -126,7 +135,7 @@ impl<'a, 'py> Session<'a, 'py> {
             hooks.try_iter()?.collect::<PyResult<Vec<_>>>()?,
         )?);
         host.signals.enter_run(py, engine)?;
-        names::set_running_loop(py)?.call1((event_loop,))?;
+        set_running_loop(event_loop)?;
         Ok(session)
     }
 
@@ -138,7 +147,7 @@ impl<'a, 'py> Session<'a, 'py> {
         let py = self.event_loop.py();
         let host = self.engine.host();
         host.thread_id.set(None);
-        names::set_running_loop(py)?.call1((py.None(),))?;
+        set_running_loop(py.None().bind(py))?;
         host.origin_tracking.set(py, false)?;
         host.signals.leave_run(py, self.engine);
         if let Some(hooks) = self.asyncgen_hooks.take() {
