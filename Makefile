@@ -43,8 +43,7 @@ test-all: ## Rust and lints once, then the Python tests on every CPython version
 
 bench-instructions: ## instructions per operation, beside asyncio and other loops (callgrind)
 	@scripts/prerequisites build
-	@scripts/debian-packages valgrind
-	@benches/instructions/run
+	@$(PYTHON) benches/instructions/run
 
 fmt: ## format Rust and Python
 	@scripts/prerequisites test

@@ -22,7 +22,7 @@ from steps import Step, run_steps
 DRIVERS = ("epoll", "portable")
 TARGET = os.environ.get("CARGO_TARGET_DIR") or str(ROOT / "target")
 VENV = ROOT / (os.environ.get("VENV") or ".venv")
-TYPED = ("python/oneloop", "scripts", "examples", "tests")
+TYPED = ("python/oneloop", "scripts", "examples", "tests", "benches")
 
 
 def cargo(*arguments: str) -> tuple[str, ...]:
@@ -70,7 +70,8 @@ def lint() -> Iterator[Step]:
     for version in ("3.11", "3.14"):  # both sides of what the code asks sys.version_info about
         mypy = (python, "-m", "mypy", "--python-version", version, *present, "scripts/interpreters")
         yield Step(f"mypy for {version}", mypy)
-    yield Step("stubtest", (python, "-m", "mypy.stubtest", "oneloop"))
+    # The stub is what can drift from the code; the rest of the package is typed where it is written.
+    yield Step("stubtest", (python, "-m", "mypy.stubtest", "oneloop._core"))
 
 
 def python() -> Iterator[Step]:
