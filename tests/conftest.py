@@ -55,7 +55,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    # What pytest and the interpreter hold already is not looked at again, so that a collection after every test is cheap.
+    # What pytest holds already is not looked at again, so that a collection after every test is cheap.
     gc.collect()
     gc.freeze()
 

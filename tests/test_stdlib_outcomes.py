@@ -1,3 +1,4 @@
+# mypy: allow-untyped-defs, allow-untyped-calls, no-check-untyped-defs
 """What asyncio's own tests show by looking inside its loop, shown from outside, on asyncio's loop and on oneloop.
 
 Each test here stands beside the excluded tests that name it in `exclusions.toml`: those read the selector, the ready
