@@ -12,15 +12,14 @@ use crate::overrides::{self, Method};
 
 const NANOS_PER_SECOND: f64 = 1e9;
 
-/// The loop's time.
+/// The method that overrides the loop's `time()`, if one does.
 ///
 /// # Errors
-/// What an overridden `time()` raised; `TypeError` if it returned no number.
-pub(crate) fn now(event_loop: &Bound<'_, PyAny>) -> PyResult<Instant> {
-    match overrides::find(event_loop, Method::Time)? {
-        None => Ok(monotonic()),
-        Some(method) => instant(&method.call0()?),
-    }
+/// What looking it up raises.
+pub(crate) fn overridden<'py>(
+    event_loop: &Bound<'py, PyAny>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    overrides::find(event_loop, Method::Time)
 }
 
 /// The loop's time in seconds, as Python code sees it.
@@ -28,7 +27,7 @@ pub(crate) fn now(event_loop: &Bound<'_, PyAny>) -> PyResult<Instant> {
 /// # Errors
 /// What an overridden `time()` raised.
 pub(crate) fn now_in_seconds<'py>(event_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    match overrides::find(event_loop, Method::Time)? {
+    match overridden(event_loop)? {
         None => Ok(seconds(monotonic())
             .into_pyobject(event_loop.py())?
             .into_any()),

@@ -8,7 +8,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use oneloop::engine::{Direction, Held, Kind, Place, TimerKey, monotonic};
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -116,8 +116,9 @@ impl Loop {
         args: Bound<'py, PyTuple>,
     ) -> PyResult<()> {
         let this = event_loop.get();
-        let fd = watch::descriptor(fd)?;
+        let number = watch::number(fd)?;
         this.check_open(event_loop.py())?;
+        let fd = watch::descriptor(&number)?;
         let handle = Handle::new(this.callback(event_loop, callback, args, None))?;
         Self::as_owner(event_loop, move |py, engine| {
             watch::add(py, engine, fd, direction, handle)
@@ -131,10 +132,16 @@ impl Loop {
         direction: Direction,
         fd: &Bound<'_, PyAny>,
     ) -> PyResult<bool> {
-        let fd = watch::descriptor(fd)?;
-        if event_loop.get().engine(event_loop.py()).is_closed() {
+        let py = event_loop.py();
+        let number = watch::number(fd)?;
+        if event_loop.get().engine(py).is_closed() {
             return Ok(false);
         }
+        let fd = match watch::descriptor(&number) {
+            // Nothing has a number as large as that, so nothing watches it.
+            Err(error) if error.is_instance_of::<PyOverflowError>(py) => return Ok(false),
+            result => result?,
+        };
         let removed = Self::as_owner(event_loop, move |py, engine| {
             watch::remove(py, engine, fd, direction)
         })?;

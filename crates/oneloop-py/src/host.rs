@@ -31,6 +31,7 @@ pub(crate) struct PyHost {
     pub(crate) debug: Cell<bool>,
     /// Seconds; see `asyncio.loop.slow_callback_duration`.
     pub(crate) slow_callback_duration: Cell<f64>,
+    time_is_overridden: Cell<bool>,
     pub(crate) signals: Signals,
     pub(crate) origin_tracking: OriginTracking,
 }
@@ -43,6 +44,7 @@ impl PyHost {
             thread_id: Cell::new(None),
             debug: Cell::new(debug),
             slow_callback_duration: Cell::new(0.1),
+            time_is_overridden: Cell::new(false),
             signals: Signals::default(),
             origin_tracking: OriginTracking::default(),
         }
@@ -66,6 +68,19 @@ impl PyHost {
             .map(|event_loop| event_loop.bind(py).clone())
     }
 
+    /// Finds out whether the loop's `time()` is overridden: when a run starts, and whenever its timers are looked at.
+    ///
+    /// # Errors
+    /// What looking it up raises.
+    pub(crate) fn look_at_clock<'py>(
+        &self,
+        event_loop: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let time = clock::overridden(event_loop)?;
+        self.time_is_overridden.set(time.is_some());
+        Ok(time)
+    }
+
     fn run_callback(&self, py: Python<'_>, handle: &Handle) -> PyResult<()> {
         if !self.debug.get() {
             return handle.run(py);
@@ -86,9 +101,16 @@ impl Host for PyHost {
 
     fn now(&self) -> PyResult<Instant> {
         Python::attach(|py| match self.running(py) {
-            Some(event_loop) => clock::now(&event_loop),
+            Some(event_loop) => match self.look_at_clock(&event_loop)? {
+                Some(time) => clock::instant(&time.call0()?),
+                None => Ok(monotonic()),
+            },
             None => Ok(monotonic()),
         })
+    }
+
+    fn keeps_own_time(&self) -> bool {
+        self.time_is_overridden.get()
     }
 
     fn run(&self, entry: Entry) -> PyResult<()> {

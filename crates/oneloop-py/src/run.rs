@@ -70,7 +70,9 @@ pub(crate) fn close(py: Python<'_>, engine: &Engine) -> PyResult<()> {
     if engine.host().is_running() {
         return Err(PyRuntimeError::new_err("Cannot close a running event loop"));
     }
-    engine.close().map_err(|error| errors::from_io(py, error))
+    engine.close().map_err(|error| errors::from_io(py, error))?;
+    engine.host().signals.close(py);
+    Ok(())
 }
 
 fn is_done_with_result(future: &Bound<'_, PyAny>) -> PyResult<bool> {
@@ -134,6 +136,7 @@ impl<'a, 'py> Session<'a, 'py> {
             py,
             hooks.try_iter()?.collect::<PyResult<Vec<_>>>()?,
         )?);
+        host.look_at_clock(event_loop)?;
         host.signals.enter_run(py, engine)?;
         set_running_loop(event_loop)?;
         Ok(session)

@@ -91,7 +91,7 @@ impl Signals {
         Ok(())
     }
 
-    /// Adds or replaces the handler of a signal, which is made once the checks have passed; follows `asyncio.loop.add_signal_handler`.
+    /// Adds or replaces the handler of a signal, which is made if that is one; follows `asyncio.loop.add_signal_handler`.
     ///
     /// # Errors
     /// `TypeError` for a coroutine or a signal that is no int, `ValueError` for an invalid number, `RuntimeError` outside the main
@@ -104,6 +104,7 @@ impl Signals {
     ) -> PyResult<()> {
         let py = signal.py();
         let number = check_signal(signal)?;
+        let handle = handle()?;
         if !is_main_thread(py)? {
             return Err(PyRuntimeError::new_err(
                 "set_wakeup_fd only works in main thread of the main interpreter",
@@ -111,7 +112,6 @@ impl Signals {
         }
         self.install(py, engine)
             .map_err(|error| PyRuntimeError::new_err(error.value(py).to_string()))?;
-        let handle = handle()?;
         let replaced = self.handlers.borrow_mut().insert(number, handle);
         drop(replaced);
         if let Err(error) = catch(py, signal) {
@@ -141,12 +141,22 @@ impl Signals {
         drop(removed);
         release(py, signal).map_err(|error| cannot_be_caught(py, error, signal))?;
         self.uninstall_if_unused(py, engine);
+        if engine.is_closed() {
+            self.close(py);
+        }
         Ok(true)
     }
 
     /// The signals that have a handler.
     pub(crate) fn handled(&self) -> Vec<i32> {
         self.handlers.borrow().keys().copied().collect()
+    }
+
+    /// Gives up the pair once the loop is closed and the last handler is removed.
+    pub(crate) fn close(&self, py: Python<'_>) {
+        if self.handlers.borrow().is_empty() {
+            self.clear(py);
+        }
     }
 
     /// Lets go of everything without touching the process's signal handlers: the loop is closed or collected.

@@ -52,23 +52,30 @@ fn cancel(py: Python<'_>, watch: Option<Watch>) -> PyResult<bool> {
     }
 }
 
-/// The descriptor behind an int or an object with `fileno()`, with asyncio's messages.
+/// The number behind an int or an object with `fileno()`.
 ///
 /// # Errors
-/// `ValueError` for a negative number or an object without a descriptor, `OverflowError` for a number that is too large.
-pub(crate) fn descriptor(fd: &Bound<'_, PyAny>) -> PyResult<RawFd> {
-    let number = if fd.is_instance_of::<PyInt>() {
-        fd.clone()
+/// `ValueError` for an object without a descriptor, and what its `fileno()` raises.
+pub(crate) fn number<'py>(fd: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    if fd.is_instance_of::<PyInt>() {
+        Ok(fd.clone())
     } else {
-        fileno(fd)?
-    };
-    let number: RawFd = number.extract()?;
-    if number < 0 {
+        fileno(fd)
+    }
+}
+
+/// The descriptor of that number.
+///
+/// # Errors
+/// `ValueError` for a negative number, `OverflowError` for one that no descriptor has.
+pub(crate) fn descriptor(number: &Bound<'_, PyAny>) -> PyResult<RawFd> {
+    if number.lt(0)? {
         return Err(PyValueError::new_err(format!(
-            "Invalid file descriptor: {number}"
+            "Invalid file descriptor: {}",
+            number.str()?
         )));
     }
-    Ok(number)
+    number.extract()
 }
 
 fn fileno<'py>(file: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {

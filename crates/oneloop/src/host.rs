@@ -26,6 +26,12 @@ pub trait Host: 'static {
     /// The host's clock may fail (an overridden `time()` that raises); the run then ends with this error and loses no entry.
     fn now(&self) -> Result<Instant, Self::Error>;
 
+    /// Whether [`Host::now`] is another clock than [`Host::monotonic`]. It is then asked on every tick, as its owner may count on, and
+    /// no poll is skipped: how long real time says the last one was ago means nothing to such a clock's timers.
+    fn keeps_own_time(&self) -> bool {
+        false
+    }
+
     /// A clock that never fails and never goes back, for the engine's own budgets.
     fn monotonic(&self) -> Instant {
         instant::monotonic()

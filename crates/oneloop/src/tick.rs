@@ -134,13 +134,15 @@ impl<H: Host> EventLoop<H> {
         Ok(Polled::Yes)
     }
 
-    /// Whether the poll can wait. A tick that has not polled moves no timer either, so a timer never overtakes I/O.
+    /// Whether the poll can wait. A tick that has not polled moves no timer either, so a timer never overtakes I/O; so none may be due.
     #[inline]
     fn may_skip_poll(&self, now: Instant) -> bool {
         !self.pacing.dirty.get()
             && now - self.pacing.polled_at.get() < POLL_INTERVAL
             && !self.stopping.load(Ordering::Relaxed)
             && !self.ready.with(|ready| ready.is_empty())
+            && !self.host.keeps_own_time()
+            && !self.timers.with(|timers| timers.has_due(now))
     }
 
     /// How long the driver may wait; `None` is for ever.
@@ -219,7 +221,7 @@ impl<H: Host> EventLoop<H> {
 
     /// Moves the timers that are due to the ring, in the order of their deadlines.
     fn expire_timers(&self) -> Result<(), H::Error> {
-        if self.timers.with(|timers| timers.is_empty()) {
+        if self.timers.with(|timers| timers.is_empty()) && !self.host.keeps_own_time() {
             return Ok(());
         }
         let now = self.host.now()?;

@@ -108,6 +108,12 @@ impl<T> Timers<T> {
         self.heap.first().map(|node| node.deadline)
     }
 
+    /// Whether a timer's deadline is `now` or earlier; possibly one that was cancelled since.
+    #[inline]
+    pub(crate) fn has_due(&self, now: Instant) -> bool {
+        self.heap.first().is_some_and(|root| root.deadline <= now)
+    }
+
     /// Takes the next timer whose deadline is `now` or earlier.
     pub(crate) fn pop_due(&mut self, now: Instant) -> Option<T> {
         self.bury_tombstones();
