@@ -535,3 +535,26 @@ def test_many_of_one_signal_do_no_harm(loop):
     assert 1 <= len(seen) <= 200
     loop.remove_signal_handler(signal.SIGUSR1)
     goes_on(loop)
+
+
+def test_the_main_thread_handles_signals_for_a_loop_in_another_thread(loop):
+    running, handled, seen = threading.Event(), threading.Event(), []
+
+    def handler():
+        seen.append(threading.current_thread() is runner)
+        handled.set()
+
+    loop.call_soon(running.set)
+    runner = threading.Thread(target=loop.run_forever)
+    runner.start()
+    try:
+        assert running.wait(10)
+        loop.add_signal_handler(signal.SIGUSR1, handler)
+        signal.raise_signal(signal.SIGUSR1)
+        assert handled.wait(10)
+        assert loop.remove_signal_handler(signal.SIGUSR1)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        runner.join()
+    assert seen == [True]
+    assert signal.set_wakeup_fd(-1) == -1

@@ -20,6 +20,7 @@ use pyo3::types::{PyDict, PyInt};
 
 use crate::debug;
 use crate::entry::{Entry, RunsEntries, Watch};
+use crate::errors;
 use crate::ffi::signals::user_file;
 use crate::handle::Handle;
 use crate::names;
@@ -60,10 +61,14 @@ impl Signals {
         py: Python<'_>,
         engine: &EventLoop<impl RunsEntries>,
     ) -> PyResult<()> {
-        if is_main_thread(py)? {
-            self.install(py, engine)?;
+        if !is_main_thread(py)? {
+            return Ok(());
         }
-        Ok(())
+        match self.install(py, engine) {
+            // An embedding program's main thread need not be the one that CPython handles signals in.
+            Err(error) if error.is_instance_of::<PyValueError>(py) => Ok(()),
+            result => result,
+        }
     }
 
     /// Puts the wake-up descriptor back, unless handlers of this loop still need ours.
@@ -78,15 +83,16 @@ impl Signals {
         }
     }
 
-    /// Reads what the interpreter wrote and makes the handlers ready.
+    /// Reads what the interpreter wrote and makes the handlers ready. In the loop only.
     ///
     /// # Errors
-    /// None; the signature is that of running an entry.
+    /// `OSError` if the pair was made on another thread and cannot be watched.
     pub(crate) fn dispatch(
         &self,
         py: Python<'_>,
         engine: &EventLoop<impl RunsEntries>,
     ) -> PyResult<()> {
+        self.watch(engine)?;
         self.drain(py, engine);
         Ok(())
     }
@@ -203,8 +209,8 @@ impl Signals {
     }
 
     fn uninstall_if_unused(&self, py: Python<'_>, engine: &EventLoop<impl RunsEntries>) {
-        let running = engine.place() != Place::Stopped;
-        if !running && self.handlers.borrow().is_empty() {
+        // A run on this thread, the main one, goes on needing it; a run elsewhere does not.
+        if engine.place() != Place::Inside && self.handlers.borrow().is_empty() {
             self.uninstall(py);
         }
     }
@@ -230,12 +236,36 @@ impl Signals {
         let (reader, writer) = UnixStream::pair()?;
         reader.set_nonblocking(true)?;
         writer.set_nonblocking(true)?;
-        let replaced = engine.watch(reader.as_raw_fd(), Direction::Read, Watch::Signals)?;
-        drop(replaced);
         let fd = writer.as_raw_fd();
         let replaced = self.pipe.replace(Some(Pipe { reader, writer }));
         drop(replaced);
+        if engine.place() == Place::Outside {
+            // The main thread may handle signals for a loop that runs elsewhere; watching is that thread's business.
+            engine
+                .push_remote(Entry::Signals)
+                .map_err(|_| errors::closed())?;
+        } else if let Err(error) = self.watch(engine) {
+            drop(self.pipe.take());
+            return Err(error);
+        }
         Ok(fd)
+    }
+
+    /// Has the loop watch the pair, unless it does already.
+    fn watch(&self, engine: &EventLoop<impl RunsEntries>) -> PyResult<()> {
+        let Some(fd) = self
+            .pipe
+            .borrow()
+            .as_ref()
+            .map(|pipe| pipe.reader.as_raw_fd())
+        else {
+            return Ok(());
+        };
+        if engine.watched(fd, Direction::Read).is_none() {
+            let replaced = engine.watch(fd, Direction::Read, Watch::Signals)?;
+            drop(replaced);
+        }
+        Ok(())
     }
 
     fn drain(&self, py: Python<'_>, engine: &EventLoop<impl RunsEntries>) {
