@@ -17,8 +17,8 @@ use crate::clock;
 use crate::debug;
 use crate::entry::{Entry, Watch};
 use crate::errors;
-use crate::ffi::attached::Attached;
 use crate::ffi::call;
+use crate::ffi::{self, attached::Attached};
 use crate::handle::{Callback, Disarm, Handle, TimerHandle};
 use crate::host::{Engine, PyHost};
 use crate::names;
@@ -173,6 +173,7 @@ impl Loop {
         _args: &Bound<'_, PyTuple>,
         _kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
+        ffi::exit::protect_thread();
         let kind = Kind::from_env().map_err(|error| errors::from_io(py, error))?;
         let debug = debug::is_default(py)?;
         let engine = Engine::new_cyclic(kind, |engine| PyHost::new(engine, debug))
@@ -271,6 +272,7 @@ impl Loop {
     ) -> PyResult<Py<PyAny>> {
         let py = slf.py();
         let this = slf.get();
+        ffi::exit::protect_thread();
         this.check_open(py)?;
         if this.engine(py).host().debug.get() {
             debug::check_callback(&callback, "call_soon_threadsafe")?;

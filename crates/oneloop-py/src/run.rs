@@ -8,6 +8,7 @@ use pyo3::types::{IntoPyDict, PyTuple};
 
 use crate::debug;
 use crate::errors;
+use crate::ffi::exit;
 use crate::host::Engine;
 use crate::names;
 
@@ -17,6 +18,7 @@ use crate::names;
 /// `RuntimeError` if the loop is closed or running, or another one runs on this thread; what a callback or a signal handler raised that
 /// is not an error to report: `KeyboardInterrupt`, `SystemExit`.
 pub(crate) fn run_forever(event_loop: &Bound<'_, PyAny>, engine: &Rc<Engine>) -> PyResult<()> {
+    exit::protect_thread();
     check(event_loop.py(), engine)?;
     let session = Session::start(event_loop, engine)?;
     let result = engine.run();
@@ -33,6 +35,7 @@ pub(crate) fn run_until_complete<'py>(
     engine: &Engine,
     future: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
+    exit::protect_thread();
     let py = event_loop.py();
     check(py, engine)?;
 
@@ -67,6 +70,7 @@ pub(crate) fn run_until_complete<'py>(
 /// # Errors
 /// `RuntimeError` if it runs.
 pub(crate) fn close(py: Python<'_>, engine: &Engine) -> PyResult<()> {
+    exit::protect_thread();
     if engine.host().is_running() {
         return Err(PyRuntimeError::new_err("Cannot close a running event loop"));
     }

@@ -1,36 +1,14 @@
-//! Calls into Python that survive the interpreter's exit (see `thread`).
-//!
-//! The loop calls Python through these and not through PyO3's own `call` methods wherever the callee
-//! may be the user's: that is where a daemon thread sits when the interpreter ends it.
+//! Calling Python by vectorcall, without building tuples.
 
 use std::ptr::null_mut;
 
-use pyo3::ffi::{self, PyObject};
+use pyo3::ffi::{
+    PyObject, PyObject_Call, PyObject_Vectorcall, PyObject_VectorcallMethod, PyTupleObject,
+};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::error;
-use super::thread::survive_exit;
-
-unsafe extern "C-unwind" {
-    fn PyObject_Vectorcall(
-        callable: *mut PyObject,
-        args: *const *mut PyObject,
-        nargsf: usize,
-        kwnames: *mut PyObject,
-    ) -> *mut PyObject;
-    fn PyObject_VectorcallMethod(
-        name: *mut PyObject,
-        args: *const *mut PyObject,
-        nargsf: usize,
-        kwnames: *mut PyObject,
-    ) -> *mut PyObject;
-    fn PyObject_Call(
-        callable: *mut PyObject,
-        args: *mut PyObject,
-        kwargs: *mut PyObject,
-    ) -> *mut PyObject;
-}
 
 /// `callable(*args)`, without copying the arguments.
 ///
@@ -43,10 +21,10 @@ pub(crate) fn with_tuple<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     // SAFETY: both objects are borrowed for the call, so the tuple and the items it owns outlive it;
     // `ob_item` is the tuple's own array of `len` pointers.
-    let result = survive_exit(|| unsafe {
-        let items = (&raw const (*args.as_ptr().cast::<ffi::PyTupleObject>()).ob_item).cast();
+    let result = unsafe {
+        let items = (&raw const (*args.as_ptr().cast::<PyTupleObject>()).ob_item).cast();
         PyObject_Vectorcall(callable.as_ptr(), items, args.len(), null_mut())
-    });
+    };
     owned(callable.py(), result)
 }
 
@@ -61,9 +39,7 @@ pub(crate) fn with<'py, const N: usize>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let items = args.map(Bound::as_ptr);
     // SAFETY: callable and arguments are borrowed for the call, so every pointer outlives it.
-    let result = survive_exit(|| unsafe {
-        PyObject_Vectorcall(callable.as_ptr(), items.as_ptr(), N, null_mut())
-    });
+    let result = unsafe { PyObject_Vectorcall(callable.as_ptr(), items.as_ptr(), N, null_mut()) };
     owned(callable.py(), result)
 }
 
@@ -82,14 +58,14 @@ pub(crate) fn with_names<'py, const N: usize>(
     let items = args.map(Bound::as_ptr);
     // SAFETY: callable, arguments and names are borrowed for the call, so every pointer outlives it; there are as many values after
     // the positional ones as there are names.
-    let result = survive_exit(|| unsafe {
+    let result = unsafe {
         PyObject_Vectorcall(
             callable.as_ptr(),
             items.as_ptr(),
             positional,
             names.as_ptr(),
         )
-    });
+    };
     owned(callable.py(), result)
 }
 
@@ -104,8 +80,7 @@ pub(crate) fn with_keywords<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let kwargs = kwargs.map_or(null_mut(), Bound::as_ptr);
     // SAFETY: callable, tuple and dict are borrowed for the call; a missing dict is NULL, as documented.
-    let result =
-        survive_exit(|| unsafe { PyObject_Call(callable.as_ptr(), args.as_ptr(), kwargs) });
+    let result = unsafe { PyObject_Call(callable.as_ptr(), args.as_ptr(), kwargs) };
     owned(callable.py(), result)
 }
 
@@ -122,9 +97,7 @@ pub(crate) fn method<'py, const N: usize>(
     let items = object_and_args.map(Bound::as_ptr);
     // SAFETY: name, object and arguments are borrowed for the call, so every pointer outlives it; there is
     // at least the object.
-    let result = survive_exit(|| unsafe {
-        PyObject_VectorcallMethod(name.as_ptr(), items.as_ptr(), N, null_mut())
-    });
+    let result = unsafe { PyObject_VectorcallMethod(name.as_ptr(), items.as_ptr(), N, null_mut()) };
     owned(name.py(), result)
 }
 

@@ -12,6 +12,8 @@ use pyo3::ffi::PyObject;
 use pyo3::panic::PanicException;
 use pyo3::prelude::*;
 
+use super::exit;
+
 /// What a C function returns to say that an exception is set.
 pub(super) trait Failure {
     /// That value.
@@ -33,6 +35,7 @@ impl Failure for std::ffi::c_int {
 pub(super) unsafe fn enter<R: Failure>(
     body: impl for<'py> FnOnce(Python<'py>) -> PyResult<R>,
 ) -> R {
+    exit::protect_thread();
     // What `body` captures is owned by this call alone, and payloads change by whole moves only, so a
     // panic in the middle leaves nothing half done behind.
     let guarded = AssertUnwindSafe(|| {

@@ -17,6 +17,7 @@ pub(crate) mod call;
 pub(crate) mod context;
 mod entry;
 pub(crate) mod error;
+pub(crate) mod exit;
 pub(crate) mod method;
 pub(crate) mod raw_type;
 pub(crate) mod signals;
