@@ -68,6 +68,11 @@ strings! {
     warning,
 }
 
+/// The interned string `Task`, no name for a function in Rust.
+pub(crate) fn task(py: Python<'_>) -> &Bound<'_, PyString> {
+    intern!(py, "Task")
+}
+
 /// The interned string `loop`, a keyword of Rust's.
 pub(crate) fn r#loop(py: Python<'_>) -> &Bound<'_, PyString> {
     intern!(py, "loop")
@@ -88,6 +93,7 @@ imports! {
     base_events: PyAny = "asyncio", "base_events";
     coroutines: PyAny = "asyncio", "coroutines";
     events: PyAny = "asyncio", "events";
+    tasks: PyAny = "asyncio", "tasks";
     debug_stack_depth: PyAny = "asyncio.constants", "DEBUG_STACK_DEPTH";
     event_class: PyAny = "threading", "Event";
     get_ident: PyAny = "threading", "get_ident";

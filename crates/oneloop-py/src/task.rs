@@ -78,7 +78,7 @@ fn default_task<'py>(
     keywords: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = event_loop.py();
-    let class = names::task_class(py)?;
+    let class = &names::tasks(py)?.getattr(names::task(py))?;
     // No frame of ours is on the Python stack, so the task's source traceback ends at the caller, as asyncio trims it to.
     let Some(keywords) = keywords else {
         return call::with_names(class, [coroutine, event_loop], names::loop_keyword(py)?);
