@@ -158,6 +158,10 @@ impl<T, N: Notify + Clone> Inbox<T, N> {
     }
 
     /// Ends the current or the next park without an item. From any thread.
+    #[allow(
+        dead_code,
+        reason = "asked for by the Rust face's Handle, which is being written"
+    )]
     pub(crate) fn wake(&self) {
         let Some(mut state) = self.lock() else {
             return;

@@ -4,11 +4,13 @@
 //! goes on unharmed is part of what is tested.
 #![allow(
     unsafe_code,
-    reason = "fork, rlimits and seccomp, which rustix does not have"
+    reason = "fork, rlimits, seccomp and the environment of a forked child"
 )]
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -204,8 +206,10 @@ fn without_epoll_pwait2_waits_are_rounded_up_to_milliseconds() -> io::Result<()>
                 assert_eq!(wait(&mut driver, Some(Duration::from_nanos(nanos)))?, []);
                 assert!(sys::monotonic_ns() - start >= nanos as i64);
             }
-            driver.notifier().notify()?;
-            assert_eq!(wait(&mut driver, Some(Duration::MAX))?, []);
+            for secs in [3_000_000, 10_000_000_000, u64::MAX] {
+                driver.notifier().notify()?;
+                assert_eq!(wait(&mut driver, Some(Duration::from_secs(secs)))?, []);
+            }
             Ok(())
         })?;
     }
@@ -233,6 +237,36 @@ fn without_any_driver_the_first_refusal_is_reported() -> io::Result<()> {
         for kind in [Kind::Best, Kind::Epoll, Kind::Portable] {
             let refused = Driver::new(kind);
             assert!(refused.is_err_and(|e| Errno::from_io_error(&e) == Some(Errno::ACCESS)));
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn the_environment_chooses_the_kind_and_a_wrong_name_says_where_it_came_from() -> io::Result<()> {
+    in_child(|| {
+        let kind_for = |value: Option<&OsStr>| {
+            // SAFETY: this child has one thread, so nobody else reads the environment.
+            unsafe {
+                match value {
+                    Some(value) => std::env::set_var(Kind::VARIABLE, value),
+                    None => std::env::remove_var(Kind::VARIABLE),
+                }
+            }
+            Kind::from_env()
+        };
+        assert_eq!(kind_for(None)?, Kind::Best);
+        assert_eq!(kind_for(Some(OsStr::new("")))?, Kind::Best);
+        assert_eq!(kind_for(Some(OsStr::new("epoll")))?, Kind::Epoll);
+        assert_eq!(kind_for(Some(OsStr::new("portable")))?, Kind::Portable);
+        for wrong in [OsStr::new("kqueue"), OsStr::from_bytes(b"epoll\xff")] {
+            let error = kind_for(Some(wrong)).err();
+            assert!(error.is_some_and(|error| {
+                let message = error.to_string();
+                error.kind() == io::ErrorKind::InvalidInput
+                    && message.starts_with("ONELOOP_DRIVER: unknown driver")
+                    && message.ends_with("expected \"epoll\" or \"portable\"")
+            }));
         }
         Ok(())
     })

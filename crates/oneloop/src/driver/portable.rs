@@ -19,7 +19,7 @@
 
 use std::io;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -204,7 +204,7 @@ impl Drop for Shared {
 #[cfg(target_os = "linux")]
 fn cut_off(poller: &Poller) -> io::Result<()> {
     use rustix::event::epoll;
-    use std::os::fd::FromRawFd;
+    use std::os::fd::{AsRawFd, FromRawFd};
 
     let empty = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     // SAFETY: the number is the poller's own and stays so; it is neither closed here nor kept.

@@ -211,6 +211,17 @@ fn a_replaced_notifier_is_the_one_that_is_used() {
     assert_eq!(Arc::strong_count(&counter.notified), 1);
 }
 
+/// In a child the loop that was parked is the parent's.
+#[test]
+fn a_replaced_notifier_is_not_used_for_a_park_that_was_inherited() {
+    let (inbox, counter) = inbox();
+    let fresh = Counter::default();
+    assert_eq!(inbox.park(), Parking::Parked);
+    assert_eq!(inbox.replace_after_fork(fresh.clone()), Ok(()));
+    assert!(inbox.push(1).is_ok());
+    assert_eq!((counter.notified(), fresh.notified()), (0, 0));
+}
+
 #[test]
 fn a_replaced_notifier_does_not_open_a_closed_inbox() {
     let (inbox, _) = inbox();
@@ -235,6 +246,13 @@ fn a_lock_held_by_a_living_thread_is_waited_for() {
         });
         locked.wait();
         let replaced = scope.spawn(|| inbox.replace_after_fork(Counter::default()));
+        // Long enough for one that does not wait to be done.
+        for _ in 0..10_000 {
+            if replaced.is_finished() {
+                break;
+            }
+            thread::yield_now();
+        }
         release.store(true, Ordering::SeqCst);
         assert!(replaced.join().is_ok_and(|result| result.is_ok()));
     });
