@@ -90,49 +90,81 @@ pub(crate) fn with_fd<R>(
     f(unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
-/// `epoll_pwait2`: waits with nanosecond precision and fills `ready` from its start, up to its capacity.
-///
-/// Through the bare syscall number, since the C library's wrapper is newer than the systems we run on.
+/// The kernel's answer to one wait for an epoll set.
 #[cfg(target_os = "linux")]
-pub(crate) fn epoll_pwait2(
-    set: BorrowedFd<'_>,
-    ready: &mut Vec<rustix::event::epoll::Event>,
-    timeout: std::time::Duration,
-) -> io::Result<()> {
-    use std::os::fd::AsRawFd;
+pub(crate) struct EpollEvents(Vec<rustix::event::epoll::Event>);
 
-    /// `struct __kernel_timespec`: 64 bits on every architecture, unlike the C library's own.
-    #[repr(C)]
-    struct Timespec {
-        secs: i64,
-        nanos: i64,
+// SAFETY: an event is not `Send` only because its data may be a pointer. Nothing is ever read from it here but its integer, and moving a
+// pointer that nobody follows harms nobody.
+#[cfg(target_os = "linux")]
+unsafe impl Send for EpollEvents {}
+
+#[cfg(target_os = "linux")]
+impl EpollEvents {
+    /// Room for `capacity` events a wait.
+    pub(crate) fn with_capacity(capacity: usize) -> EpollEvents {
+        EpollEvents(Vec::with_capacity(capacity))
     }
 
-    ready.clear();
-    let timeout = Timespec {
-        secs: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
-        nanos: timeout.subsec_nanos().into(),
-    };
-    let capacity = libc::c_int::try_from(ready.capacity()).unwrap_or(libc::c_int::MAX);
-    // SAFETY: rustix's `epoll::Event` has the kernel's layout, `ready` has room for `capacity` of them, and `timeout`
-    // outlives the call. A null signal mask leaves the thread's own in place.
-    let count = unsafe {
-        libc::syscall(
-            libc::SYS_epoll_pwait2,
-            set.as_raw_fd(),
-            ready.as_mut_ptr(),
-            capacity,
-            &raw const timeout,
-            std::ptr::null::<libc::sigset_t>(),
-            0usize,
-        )
-    };
-    let Ok(count) = usize::try_from(count) else {
-        return Err(io::Error::last_os_error());
-    };
-    // SAFETY: the kernel wrote `count` events, at most `capacity`.
-    unsafe { ready.set_len(count) };
-    Ok(())
+    /// What the last wait found: for each event its flags and the integer that was registered.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (rustix::event::epoll::EventFlags, u64)> {
+        self.0.iter().map(|event| (event.flags, event.data.u64()))
+    }
+
+    /// Waits for ever, or for a whole number of milliseconds.
+    pub(crate) fn wait(
+        &mut self,
+        set: BorrowedFd<'_>,
+        timeout: Option<&rustix::event::Timespec>,
+    ) -> io::Result<()> {
+        self.0.clear();
+        let room = rustix::buffer::spare_capacity(&mut self.0);
+        rustix::event::epoll::wait(set, room, timeout)?;
+        Ok(())
+    }
+
+    /// Waits with nanosecond precision: `epoll_pwait2`, through the bare syscall number, since the C library's wrapper is newer than the
+    /// systems that we run on.
+    pub(crate) fn pwait2(
+        &mut self,
+        set: BorrowedFd<'_>,
+        timeout: std::time::Duration,
+    ) -> io::Result<()> {
+        use std::os::fd::AsRawFd;
+
+        /// `struct __kernel_timespec`: 64 bits on every architecture, unlike the C library's own.
+        #[repr(C)]
+        struct Timespec {
+            secs: i64,
+            nanos: i64,
+        }
+
+        self.0.clear();
+        let timeout = Timespec {
+            secs: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+            nanos: timeout.subsec_nanos().into(),
+        };
+        let capacity = libc::c_int::try_from(self.0.capacity()).unwrap_or(libc::c_int::MAX);
+        // SAFETY: rustix's event has the kernel's layout, there is room for `capacity` of them, and `timeout` outlives the call. A null
+        // signal mask leaves the thread's own in place.
+        let count = unsafe {
+            libc::syscall(
+                libc::SYS_epoll_pwait2,
+                set.as_raw_fd(),
+                self.0.as_mut_ptr(),
+                capacity,
+                &raw const timeout,
+                std::ptr::null::<libc::sigset_t>(),
+                0usize,
+            )
+        };
+        let Ok(count) = usize::try_from(count) else {
+            return Err(io::Error::last_os_error());
+        };
+        // SAFETY: the kernel wrote `count` events, at most `capacity`.
+        unsafe { self.0.set_len(count) };
+        Ok(())
+    }
 }
 
 static GENERATION: AtomicU64 = AtomicU64::new(0);

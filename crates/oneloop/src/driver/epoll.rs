@@ -11,7 +11,6 @@ use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 use rustix::io::Errno;
@@ -19,7 +18,7 @@ use rustix::io::Errno;
 use super::contract::{
     Backend, Event, Events, Interest, LONGEST_WAIT, Mode, Notifier, Notify, Token,
 };
-use crate::sys;
+use crate::sys::{self, EpollEvents};
 
 /// The eventfd's own; the contract keeps it from everybody else.
 const WAKE: Token = Token::RESERVED;
@@ -31,20 +30,10 @@ const BATCH: usize = 256;
 pub struct Epoll {
     set: OwnedFd,
     wake: Arc<EventFd>,
-    ready: Ready,
+    ready: EpollEvents,
     precision: Precision,
     born: u64,
 }
-
-/// The kernel's answer to one wait.
-struct Ready(Vec<epoll::Event>);
-
-#[allow(
-    unsafe_code,
-    reason = "rustix's event may carry a pointer; ours never does"
-)]
-// SAFETY: an event is not `Send` only because it may carry a pointer. Every one in this set was registered with an integer, here.
-unsafe impl Send for Ready {}
 
 /// Whether this kernel, and whatever filters its syscalls, lets us use `epoll_pwait2`.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -72,7 +61,7 @@ impl Epoll {
             set,
             born: wake.born,
             wake: Arc::new(wake),
-            ready: Ready(Vec::with_capacity(BATCH)),
+            ready: EpollEvents::with_capacity(BATCH),
             precision: Precision::Nanoseconds,
         })
     }
@@ -92,7 +81,7 @@ impl Epoll {
             && self.precision == Precision::Nanoseconds
         {
             let timeout = timeout.min(LONGEST_WAIT);
-            match sys::epoll_pwait2(self.set.as_fd(), &mut self.ready.0, timeout) {
+            match self.ready.pwait2(self.set.as_fd(), timeout) {
                 // Linux before 5.11 says ENOSYS; a seccomp filter that does not know the call may say EPERM.
                 Err(error) if is_one_of(&error, &[Errno::NOSYS, Errno::PERM]) => {
                     self.precision = Precision::Milliseconds;
@@ -100,14 +89,8 @@ impl Epoll {
                 result => return result,
             }
         }
-        self.ready.0.clear();
         let timeout = timeout.map(|timeout| milliseconds_rounded_up(timeout.min(LONGEST_WAIT)));
-        epoll::wait(
-            &self.set,
-            spare_capacity(&mut self.ready.0),
-            timeout.as_ref(),
-        )?;
-        Ok(())
+        self.ready.wait(self.set.as_fd(), timeout.as_ref())
     }
 }
 
@@ -154,8 +137,8 @@ impl Backend for Epoll {
             Err(error) if is_one_of(&error, &[Errno::INTR]) => return Ok(()),
             result => result?,
         }
-        for ready in &self.ready.0 {
-            let (flags, token) = (ready.flags, Token(ready.data.u64()));
+        for (flags, data) in self.ready.iter() {
+            let token = Token(data);
             if token == WAKE {
                 continue;
             }
