@@ -13,7 +13,7 @@
 pub(crate) mod sigint;
 
 use std::io;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -75,6 +75,14 @@ pub(crate) fn refuse_inherited(born: u64) -> io::Result<()> {
     Err(io::Error::other(
         "this event loop was inherited through fork() and belongs to the parent process",
     ))
+}
+
+/// A pipe, reader first, close-on-exec and non-blocking. In two steps, since macOS has no `pipe2`.
+pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (reader, writer) = io::pipe()?;
+    rustix::io::ioctl_fionbio(&reader, true)?;
+    rustix::io::ioctl_fionbio(&writer, true)?;
+    Ok((reader.into(), writer.into()))
 }
 
 /// Lends `fd` to `f` as a borrowed descriptor; a negative number is `EBADF`, as the kernel would have it.

@@ -20,7 +20,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use super::*;
-use crate::sys;
+use crate::sys::{self, pipe};
 use bookkeeping::*;
 use descriptors::*;
 use readiness::*;
@@ -147,15 +147,6 @@ const fn event(token: Token, readable: bool, writable: bool) -> Event {
         readable,
         writable,
     }
-}
-
-fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    // Not rustix's pipe_with, which macOS lacks.
-    let (reader, writer) = io::pipe()?;
-    let (reader, writer) = (OwnedFd::from(reader), OwnedFd::from(writer));
-    rustix::io::ioctl_fionbio(&reader, true)?;
-    rustix::io::ioctl_fionbio(&writer, true)?;
-    Ok((reader, writer))
 }
 
 fn pair() -> io::Result<(UnixStream, UnixStream)> {

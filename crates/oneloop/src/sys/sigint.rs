@@ -11,8 +11,6 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 
-use rustix::pipe::{PipeFlags, pipe_with};
-
 use super::fork_generation;
 
 /// SIGINT, caught. Dropping it lets go of the signal and the pipe.
@@ -39,7 +37,7 @@ impl Sigint {
     /// `ResourceBusy` if it is caught already, on another thread; otherwise the system's.
     pub(crate) fn catch() -> io::Result<Option<Sigint>> {
         super::watch_forks()?;
-        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        let (reader, writer) = super::pipe()?;
         let Some(turn) = Turn::take() else {
             return Err(io::Error::new(
                 io::ErrorKind::ResourceBusy,
