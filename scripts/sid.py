@@ -70,25 +70,29 @@ def prepare(versions: Sequence[str]) -> None:
         return
     if os.geteuid() != 0:
         raise SetupError(f"CPython {versions[0]} needs root here (debootstrap and chroot), or install it yourself")
-    with alone():
+    with alone() as lock:
         if not SYSTEM.is_dir():
-            bootstrap()
+            bootstrap(lock)
         adopt_machine_settings(SYSTEM)
         missing = [version for version in versions if not has(version)]
         if missing:
-            add(missing)
+            add(missing, lock)
 
 
 @contextmanager
-def alone() -> Iterator[None]:
-    """One process prepares; others wait for it."""
+def alone() -> Iterator[int]:
+    """One process prepares; others wait for it.
+
+    The lock's descriptor is handed to what it starts: should this process be killed, debootstrap and apt go on for
+    a while, and whoever comes next has to wait for them too.
+    """
     CACHE.mkdir(parents=True, exist_ok=True)
     with open(CACHE / "sid.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        yield lock.fileno()
 
 
-def bootstrap() -> None:
+def bootstrap(lock: int) -> None:
     subprocess.run([ROOT / "scripts" / "debian-packages", "debootstrap"], check=True)
     partial = CACHE / "sid.partial"
     remove(partial)
@@ -97,7 +101,9 @@ def bootstrap() -> None:
     log = CACHE / "sid.log"
     command = ["debootstrap", "--variant=minbase", "--include=ca-certificates", "sid", str(partial), MIRROR]
     with open(log, "wb") as output:
-        status = subprocess.run([*namespace(), *command], stdout=output, stderr=output, check=False).returncode
+        status = subprocess.run(
+            [*namespace(), *command], stdout=output, stderr=output, pass_fds=[lock], check=False
+        ).returncode
     if status != 0:
         raise SetupError(f"debootstrap failed with status {status}: {last_line(log)} (all of it: {log})")
     # Nothing in here is worth an fsync, and documentation is a third of it.
@@ -136,8 +142,8 @@ def adopt_machine_settings(system: Path) -> None:
         quietly(["update-ca-certificates", "--fresh"])
 
 
-def add(versions: Sequence[str]) -> None:
-    quietly(["apt-get", "update"])
+def add(versions: Sequence[str], lock: int) -> None:
+    quietly(["apt-get", "update"], lock)
     packages = list(TOOLS)
     for version in versions:
         known = subprocess.run(
@@ -147,12 +153,12 @@ def add(versions: Sequence[str]) -> None:
             raise SetupError(f"CPython {version} is not in Debian sid now")
         packages += [name.format(f"python{version}") for name in FOR_EACH_INTERPRETER]
     say(f"adding CPython {', '.join(versions)} to {SYSTEM}")
-    quietly(["dpkg", "--configure", "-a"])  # after an interrupted run
-    quietly(["apt-get", "install", "--yes", "--no-install-recommends", "--fix-broken", *packages])
-    quietly(["apt-get", "clean"])
+    quietly(["dpkg", "--configure", "-a"], lock)  # after an interrupted run
+    quietly(["apt-get", "install", "--yes", "--no-install-recommends", "--fix-broken", *packages], lock)
+    quietly(["apt-get", "clean"], lock)
 
 
-def quietly(command: list[str]) -> None:
+def quietly(command: list[str], *descriptors: int) -> None:
     """Run a command inside; show what it said only if it fails."""
     result = subprocess.run(
         [*enter([]), *command],
@@ -160,6 +166,7 @@ def quietly(command: list[str]) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        pass_fds=descriptors,
         check=False,
     )
     if result.returncode != 0:
