@@ -23,8 +23,13 @@ STAND_IN = """
 import asyncio
 from asyncio import unix_events
 
+class Hidden:
+    def __get__(self, loop, owner):
+        raise AttributeError("not on this loop")
+
 class StandIn(unix_events._UnixSelectorEventLoop):
     backend = "epoll"
+    _sock_sendfile_native = Hidden()
 
     def __init__(self):
         super().__init__()
@@ -46,7 +51,7 @@ SUITE = """
 import asyncio
 import os
 import time
-import unittest
+import unittest.mock
 
 def on_subject():
     return hasattr(asyncio.SelectorEventLoop, "_is_subject")
@@ -124,14 +129,14 @@ def exclude(test: str = "Tests.test_it", **fields: str) -> str:
     return "\n".join(["[[exclude]]", 'module = "test_things"', f'tests = ["{test}"]', *lines, ""])
 
 
-PRIVATE = {"private": "_private", "own": "test_own.py::test_outcome"}
+PRIVATE = {"private": "_sock_sendfile_native", "own": "test_own.py::test_outcome"}
 
 NEEDS_PRIVATE = """
 def test_it(self):
     loop = asyncio.new_event_loop()
     self.addCleanup(loop.close)
     if on_subject():
-        loop._private
+        loop._sock_sendfile_native
 """
 
 PASSES = """
@@ -371,10 +376,10 @@ def test_identifier_may_stand_in_a_helper_or_in_setup(suite: Suite) -> None:
     body = """
     def setUp(self):
         if on_subject():
-            self.loop._private
+            self.loop._sock_sendfile_native
 
     def helper(self):
-        self.loop._other
+        self.assertIsNotNone(self.loop)
 
     loop = object()
 
@@ -382,9 +387,11 @@ def test_identifier_may_stand_in_a_helper_or_in_setup(suite: Suite) -> None:
         self.helper()
     """
     suite.exclusions = exclude(**PRIVATE, via="setUp")
-    assert suite.run(body).module["errors"] == []
-    suite.exclusions = exclude(private="_private", own="test_own.py::TestIt::test_method", via="helper")
-    assert "_private does not stand in helper" in suite.run(body).output
+    report = suite.run(body)
+    assert report.status == 0, report.output
+    assert list(report.module["excluded_tests"]) == ["Tests.test_it"]
+    suite.exclusions = exclude(private="_sock_sendfile_native", own="test_own.py::TestIt::test_method", via="helper")
+    assert "_sock_sendfile_native does not stand in helper" in suite.run(body).output
 
 
 def test_excluded_test_that_passes_is_an_error(suite: Suite) -> None:
@@ -400,7 +407,7 @@ def test_excluded_test_that_passes_is_an_error(suite: Suite) -> None:
     [
         ({**PRIVATE, "private": "_bogus"}, "_bogus does not stand in Tests.test_it"),
         ({**PRIVATE, "via": "bogus"}, "Tests.test_it has no helper bogus"),
-        ({**PRIVATE, "via": "on_subject"}, "_private does not stand in on_subject"),
+        ({**PRIVATE, "via": "on_subject"}, "_sock_sendfile_native does not stand in on_subject"),
         ({**PRIVATE, "own": "test_own.py::test_bogus"}, "test_own.py::test_bogus does not exist"),
         ({**PRIVATE, "own": "test_bogus.py::test_outcome"}, "no such file"),
         ({**PRIVATE, "own": "test_own.py::TestIt"}, "is no test"),
@@ -408,7 +415,7 @@ def test_excluded_test_that_passes_is_an_error(suite: Suite) -> None:
         ({**PRIVATE, "versions": "3.13"}, "is no version clause"),
         ({**PRIVATE, "kind": "policy identity"}, "a row has a kind"),
         ({"kind": "inconvenient"}, "a row has a kind"),
-        ({"private": "_private"}, "names a private identifier and our own test"),
+        ({"private": "_sock_sendfile_native"}, "names a private identifier and our own test"),
         ({**PRIVATE, "test": "Tests.test_gone"}, "the row for Tests.test_gone matches nothing"),
         ({**PRIVATE, "test": "Tests.*"}, "is no Class.test"),
         ({**PRIVATE, "test": "*"}, "is no Class.test"),
@@ -425,9 +432,34 @@ def test_bogus_row_is_an_error(suite: Suite, fields: dict[str, str], complaint: 
 
 def test_identifier_that_the_loop_has_is_no_reason(suite: Suite) -> None:
     suite.exclusions = exclude(private="_ready", own="test_own.py::test_outcome")
-    report = suite.run(NEEDS_PRIVATE.replace("_private", "_ready.bogus"))
+    report = suite.run(NEEDS_PRIVATE.replace("_sock_sendfile_native", "_ready.bogus"))
     assert report.status == 1
     assert "the loop has _ready, so it is no reason" in report.output
+
+
+def test_identifier_that_is_not_asyncios_is_no_reason(suite: Suite) -> None:
+    suite.exclusions = exclude(private="_bogus", own="test_own.py::test_outcome")
+    report = suite.run(NEEDS_PRIVATE.replace("_sock_sendfile_native", "_bogus"))
+    assert report.status == 1
+    assert "asyncio's loop has no _bogus, so it is no reason" in report.output
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"), [("asyncio.base_events.logger", False), ("asyncio.base_events.loger", True)]
+)
+def test_patched_attribute_of_an_internal_module_is_a_reason_if_it_is_there(
+    suite: Suite, name: str, wrong: bool
+) -> None:
+    suite.exclusions = exclude(private=name, own="test_own.py::test_outcome")
+    report = suite.run(
+        f"""
+        @unittest.mock.patch("{name}", create=True)
+        def test_it(self, logger):
+            self.assertFalse(on_subject())
+        """
+    )
+    assert report.status == wrong, report.output
+    assert (f"asyncio's loop has no {name}" in report.output) == wrong
 
 
 def test_row_for_another_version_is_left_alone(suite: Suite) -> None:
@@ -493,7 +525,7 @@ def later(**fields: str) -> str:
 
 def test_later_row_waits_for_a_method_that_the_test_does_not_reach(suite: Suite) -> None:
     body = NEEDS_PRIVATE
-    suite.missing = later(method="create_server", private="_private")
+    suite.missing = later(method="create_server", private="_sock_sendfile_native")
     report = suite.run(body)
     assert report.status == 0, report.output
     assert report.module["later_tests"] == {"Tests.test_it": ["create_server"]}
@@ -501,7 +533,7 @@ def test_later_row_waits_for_a_method_that_the_test_does_not_reach(suite: Suite)
     assert "create_server does not stand in Tests.test_it" in suite.run(body).output
     suite.missing = later(method="sock_recv")
     assert "sock_recv is not in the [missing] table" in suite.run(body).output
-    suite.missing = later(method="create_server", private="_private")
+    suite.missing = later(method="create_server", private="_sock_sendfile_native")
     assert "has a later row, but passes" in suite.run(body.replace("if on_subject()", "if False")).output
 
 
@@ -527,6 +559,25 @@ def test_control_is_remembered_until_the_module_changes(suite: Suite) -> None:
     assert trace.read_text() == "css"
     suite.run(body + "    # changed\n")
     assert trace.read_text() == "csscs"
+
+
+def test_control_that_does_not_end_is_an_error_and_not_remembered(suite: Suite) -> None:
+    body = """
+    def test_a(self):
+        if not on_subject():
+            os.abort()
+    """
+    for _ in range(2):
+        report = suite.run(body)
+        assert report.status == 1
+        assert "the control run did not come to its end" in report.output
+    assert not (suite.folder / "cache").exists()
+
+
+def test_control_in_which_nothing_passes_is_an_error(suite: Suite) -> None:
+    report = suite.run("@unittest.skip('on both')\ndef test_a(self): ...")
+    assert report.status == 1
+    assert "no test passed in control" in report.output
 
 
 def test_unknown_module_is_an_error(suite: Suite) -> None:

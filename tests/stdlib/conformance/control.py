@@ -35,6 +35,8 @@ def control_run(tables: Tables, module: Module, cache: Path) -> Run:
     if unlucky:
         again = run_module(tables, module, loop=None, driver=None, only=unlucky)
         run.tests.update({test: outcome for test, outcome in again.tests.items() if outcome.outcome == "passed"})
+    if not run.finished():
+        return run  # the next run shall try again
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=cache, delete=False, encoding="utf-8") as file:
         json.dump(run.as_json(), file)

@@ -46,6 +46,12 @@ class Run:
     loop: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
 
+    def finished(self) -> bool:
+        """Whether every test has an answer of its own."""
+        lost = ("hang", "crash", "not run")
+        answers = (*self.tests.values(), *self.fixtures.values())
+        return not any(outcome.outcome in lost for outcome in answers)
+
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 

@@ -59,6 +59,7 @@ def substitute(config: dict[str, Any], send: Send) -> Substitution:
             "loop",
             backend=getattr(probe, "backend", None),
             has=[name for name in config["privates"] if hasattr(probe, name)],
+            asyncio_has=[name for name in config["privates"] if asyncio_has(name)],
             implemented=[name for name in config["missing"] if not lacks(probe, name)],
         )
     finally:
@@ -72,6 +73,21 @@ def substitute(config: dict[str, Any], send: Send) -> Substitution:
     if package and importlib.util.find_spec(f"{package}.utils") is not None:
         testloop.rebuild(importlib.import_module(f"{package}.utils"))
     return substitution
+
+
+def asyncio_has(identifier: str) -> bool:
+    """Whether it is an attribute of asyncio's own loop, or a dotted name that leads to something in asyncio."""
+    if "." in identifier:
+        module, _, attribute = identifier.rpartition(".")
+        try:
+            return hasattr(importlib.import_module(module), attribute)
+        except ImportError:
+            return False
+    loop = asyncio.SelectorEventLoop()
+    try:
+        return hasattr(loop, identifier)
+    finally:
+        loop.close()
 
 
 def count_constructions(loop_class: Any, substitution: Substitution) -> None:

@@ -44,6 +44,7 @@ def judge(
 ) -> Verdict:
     """Apply every rule to one module, or to `only` some of its tests."""
     verdict = Verdict(module.name, seconds=subject.seconds)
+    _check_control(module, control, verdict)
     exclusions = _by_test(tables.exclusions, module, control, verdict)
     later = _by_test(tables.later, module, control, verdict)
     for test, expected in control.tests.items():
@@ -65,6 +66,14 @@ def judge(
     _check_rows(tables, module, control, subject, exclusions, later, verdict, own_tests)
     _check_loop(module, subject, driver, verdict)
     return verdict
+
+
+def _check_control(module: Module, control: Run, verdict: Verdict) -> None:
+    """A control that says nothing would let everything pass."""
+    if not control.finished():
+        verdict.errors.append(f"{module.name}: the control run did not come to its end")
+    elif not any(outcome.outcome == "passed" for outcome in control.tests.values()):
+        verdict.errors.append(f"{module.name}: no test passed in control")
 
 
 def _place(verdict: Verdict, test: str, actual: Outcome, exclusion: Row | None, later: Row | None) -> None:
@@ -127,8 +136,12 @@ def _check_rows(
         problem = sources.problem_with_own(row, own_tests)
         if problem is not None:
             verdict.errors.append(f"{module.name}: {problem}")
-        if row.private in subject.loop.get("has", ()):
-            verdict.errors.append(f"{row}: the loop has {row.private}, so it is no reason")
+    if subject.loop:
+        for row in dict.fromkeys((*exclusions.values(), *later.values())):
+            if row.private in subject.loop["has"]:
+                verdict.errors.append(f"{row}: the loop has {row.private}, so it is no reason")
+            if row.private is not None and row.private not in subject.loop["asyncio_has"]:
+                verdict.errors.append(f"{row}: asyncio's loop has no {row.private}, so it is no reason")
     verdict.errors.extend(sources.problems_with_helpers(tables, control.classes, module.name))
 
 
