@@ -15,6 +15,7 @@ import pickle
 import re
 import sys
 import threading
+import types
 import weakref
 
 import pytest
@@ -33,7 +34,10 @@ def boom(*_):
 
 
 class Thing:
-    """Something that can be watched with a weak reference."""
+    """Something that can be watched with a weak reference, and has a bound method."""
+
+    def method(self):
+        pass
 
 
 def schedule_all(loop, function, *args, **keywords):
@@ -91,7 +95,7 @@ def test_what_a_handle_shows(loop_factory, debug):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    "function", [callback, functools.partial(boom, 1), Thing().__init__, print, Thing], ids=lambda it: type(it).__name__
+    "function", [callback, functools.partial(boom, 1), Thing().method, print, Thing], ids=lambda it: type(it).__name__
 )
 def test_its_text_is_asyncio_s(loop_factory, debug, kind, function):
     def scenario(factory):
@@ -176,6 +180,12 @@ def test_it_runs_in_its_context_and_leaves_it(loop):
 def test_its_context_can_be_asked_for(loop):
     context = contextvars.copy_context()
     assert loop.call_soon(callback, context=context).get_context() is context
+
+
+class Slotted(asyncio.Handle):
+    """Of the same Python-level layout as ours."""
+
+    __slots__ = ()
 
 
 class RunsWithoutContext:
@@ -287,16 +297,16 @@ def test_an_argument_s_finalizer_may_use_the_handle(loop):
         lambda handle: type(handle)(callback, (), handle._loop),
         lambda handle: object.__new__(type(handle)),
         lambda handle: asyncio.Handle.__new__(type(handle)),
-        lambda handle: type(handle).__base__.__new__(type(handle)),
+        lambda handle: asyncio.TimerHandle.__new__(type(handle)),
         copy.copy,
         copy.deepcopy,
         pickle.dumps,
         lambda handle: handle.__reduce_ex__(4),
         lambda handle: setattr(handle, "__class__", asyncio.Handle),
-        lambda handle: setattr(handle, "__class__", type("Sub", (asyncio.Handle,), {"__slots__": ()})),
+        lambda handle: setattr(handle, "__class__", Slotted),
         lambda handle: setattr(handle, "__class__", object),
         lambda handle: setattr(asyncio.Handle(callback, (), handle._loop), "__class__", type(handle)),
-        lambda handle: type("Sub", (type(handle),), {}),
+        lambda handle: types.new_class("Sub", (type(handle),)),
         lambda handle: setattr(handle, "_args", [1]),
         lambda handle: setattr(handle, "_args", 3),
     ],

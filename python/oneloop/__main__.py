@@ -11,9 +11,9 @@ import os
 import pkgutil
 import runpy
 import sys
-from importlib.machinery import SourceFileLoader
+from importlib.machinery import SourceFileLoader, SourcelessFileLoader
 from types import CodeType, ModuleType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from oneloop import __version__, _default
 
@@ -80,26 +80,27 @@ def run_script(path: str, arguments: list[str]) -> None:
     sys.audit("cpython.run_file", path)
     sys.argv = [path, *arguments]
     sys.path[: head_of_path()] = [] if sys.flags.safe_path else [os.path.dirname(os.path.realpath(path))]
-    absolute = os.path.abspath(path)
-    code = read_script(path, absolute)
+    absolute = os.path.join(os.getcwd(), path)  # not normalized: nor does Python
+    code, loader = read_script(absolute)
     names = new_main().__dict__
-    names.update(__file__=absolute, __cached__=None, __loader__=SourceFileLoader("__main__", absolute))
+    names.update(__file__=absolute, __cached__=None, __loader__=loader("__main__", absolute))
     _default.make_default()
     exec(code, names)
 
 
-def read_script(path: str, absolute: str) -> CodeType:
+def read_script(path: str) -> tuple[CodeType, type[SourceFileLoader | SourcelessFileLoader]]:
+    """The program, compiled or to be compiled, and what Python names as its loader."""
     try:
-        with io.open_code(absolute) as file:
-            compiled: Any = pkgutil.read_code(file)
+        with io.open_code(path) as file:
+            compiled: object = pkgutil.read_code(file)
             if isinstance(compiled, CodeType):
-                return compiled
+                return compiled, SourcelessFileLoader
             file.seek(0)
             source = file.read()
     except OSError as exc:
-        print(f"{sys.executable}: can't open file {absolute!r}: [Errno {exc.errno}] {exc.strerror}", file=sys.stderr)
+        print(f"{sys.executable}: can't open file {path!r}: [Errno {exc.errno}] {exc.strerror}", file=sys.stderr)
         sys.exit(2)
-    return compile(source, absolute, "exec", dont_inherit=True)
+    return compile(source, path, "exec", dont_inherit=True), SourceFileLoader
 
 
 def head_of_path() -> int:
