@@ -50,18 +50,14 @@ exec chroot "$system" "$@"
 """
 
 
+def installed(version: str) -> Path:
+    """A file that is written when apt is done: an interpreter is in its place well before it is set up."""
+    return SYSTEM / "var" / "lib" / f"oneloop-python{version}"
+
+
 def has(version: str) -> bool:
     """Whether the interpreter, its tests and the means to make environments are all installed."""
-    library = SYSTEM / "usr" / "lib" / f"python{version}"
-    return all(
-        path.exists()
-        for path in (
-            SYSTEM / "usr" / "bin" / f"python{version}",
-            library / "ensurepip" / "__init__.py",
-            library / "test" / "test_asyncio",
-            SYSTEM / "usr" / "include" / f"python{version}" / "Python.h",
-        )
-    )
+    return installed(version).exists()
 
 
 def prepare(versions: Sequence[str]) -> None:
@@ -156,6 +152,8 @@ def add(versions: Sequence[str], lock: int) -> None:
     quietly(["dpkg", "--configure", "-a"], lock)  # after an interrupted run
     quietly(["apt-get", "install", "--yes", "--no-install-recommends", "--fix-broken", *packages], lock)
     quietly(["apt-get", "clean"], lock)
+    for version in versions:
+        installed(version).touch()
 
 
 def quietly(command: list[str], *descriptors: int) -> None:
