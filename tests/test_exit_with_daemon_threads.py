@@ -1,3 +1,4 @@
+# mypy: allow-untyped-defs, allow-untyped-calls, no-check-untyped-defs
 """The interpreter may exit while a daemon thread is anywhere inside a loop: it does so quietly.
 
 Before 3.14 CPython ends such a thread by unwinding its stack, at the moment when it wants the GIL back; in native

@@ -29,5 +29,6 @@ def outcome(factory: Factory, debug: bool, action: Callable[[asyncio.AbstractEve
     return {
         "error": error,
         "reports": [(context["message"], context.get("exception")) for context in seen],
-        "warnings": [(warning.category.__name__, plain(warning.message)) for warning in caught],
+        # Without the stack that debug mode adds: asyncio's loop is in it, ours is not Python.
+        "warnings": [(warning.category.__name__, plain(warning.message).split("\n  File")[0]) for warning in caught],
     }
