@@ -7,6 +7,7 @@ use oneloop::Instant;
 use oneloop::engine::monotonic;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
+use pyo3::types::PyFloat;
 
 use crate::overrides::{self, Method};
 
@@ -38,6 +39,24 @@ pub(crate) fn now_in_seconds<'py>(event_loop: &Bound<'py, PyAny>) -> PyResult<Bo
 /// Seconds, as `time.monotonic()` returns them.
 pub(crate) fn seconds(instant: Instant) -> f64 {
     instant.as_nanos() as f64 / NANOS_PER_SECOND
+}
+
+/// The time `delay` seconds from now, as Python code sees it.
+///
+/// # Errors
+/// What an overridden `time()` raised, and `TypeError` if the two cannot be added.
+pub(crate) fn after<'py>(
+    event_loop: &Bound<'py, PyAny>,
+    delay: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    match (overridden(event_loop)?, delay.cast_exact::<PyFloat>()) {
+        (None, Ok(delay)) => {
+            let when = seconds(monotonic()) + delay.value();
+            Ok(PyFloat::new(event_loop.py(), when).into_any())
+        }
+        (None, Err(_)) => PyFloat::new(event_loop.py(), seconds(monotonic())).add(delay),
+        (Some(time), _) => time.call0()?.add(delay),
+    }
 }
 
 /// The instant that a Python number of seconds stands for. What lies beyond the clock's range saturates; NaN is in the past, so that a

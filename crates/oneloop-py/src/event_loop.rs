@@ -295,7 +295,7 @@ impl Loop {
         if delay.is_none() {
             return Err(PyTypeError::new_err("delay must not be None"));
         }
-        let when = clock::now_in_seconds(slf.as_any())?.add(delay)?;
+        let when = clock::after(slf.as_any(), delay)?;
         let Some(call_at) = overrides::find(slf.as_any(), Method::CallAt)? else {
             return Self::call_at(slf, when, callback, args, context)
                 .map(|handle| handle.into_bound(py));

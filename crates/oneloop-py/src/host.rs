@@ -81,6 +81,26 @@ impl PyHost {
         Ok(time)
     }
 
+    /// [`Host::run`] for a thread that has its proof of attachment at hand: asking for a new one for each entry would cost more than
+    /// queueing it.
+    ///
+    /// # Errors
+    /// What ends the run: `SystemExit`, `KeyboardInterrupt`, or what the exception handler raised.
+    #[inline]
+    pub(crate) fn run_attached(&self, py: Python<'_>, entry: Entry) -> PyResult<()> {
+        match entry {
+            Entry::Callback(handle) => self.run_callback(py, &handle),
+            Entry::Native(call) => call(py).or_else(|error| match self.running(py) {
+                Some(event_loop) => errors::report(&event_loop, error),
+                None => Err(error),
+            }),
+            Entry::Signals => match self.engine.upgrade() {
+                Some(engine) => self.signals.dispatch(py, &engine),
+                None => Ok(()),
+            },
+        }
+    }
+
     fn run_callback(&self, py: Python<'_>, handle: &Handle) -> PyResult<()> {
         if !self.debug.get() {
             return handle.run(py);
@@ -114,17 +134,7 @@ impl Host for PyHost {
     }
 
     fn run(&self, entry: Entry) -> PyResult<()> {
-        Python::attach(|py| match entry {
-            Entry::Callback(handle) => self.run_callback(py, &handle),
-            Entry::Native(call) => call(py).or_else(|error| match self.running(py) {
-                Some(event_loop) => errors::report(&event_loop, error),
-                None => Err(error),
-            }),
-            Entry::Signals => match self.engine.upgrade() {
-                Some(engine) => self.signals.dispatch(py, &engine),
-                None => Ok(()),
-            },
-        })
+        Python::attach(|py| self.run_attached(py, entry))
     }
 
     fn readiness(&self, watch: Watch) -> Entry {

@@ -48,10 +48,17 @@ pub(crate) fn find<'py>(
     method: Method,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = event_loop.py();
-    let found = event_loop.getattr(method.name(py))?;
+    let name = method.name(py);
+    // The class and the instance apart: asking the instance at once would make a bound method each time, only to be thrown away.
+    let of_class = event_loop.get_type().getattr(name)?;
     let own = OWN.get(py).and_then(|own| method.own(own));
-    let is_own = own.is_some() && builtin::c_function(&found) == own;
-    Ok((!is_own).then_some(found))
+    if own.is_some()
+        && builtin::c_function(&of_class) == own
+        && !builtin::has_own_attribute(event_loop, name)?
+    {
+        return Ok(None);
+    }
+    event_loop.getattr(name).map(Some)
 }
 
 impl Method {

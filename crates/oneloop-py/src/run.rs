@@ -21,7 +21,8 @@ pub(crate) fn run_forever(event_loop: &Bound<'_, PyAny>, engine: &Rc<Engine>) ->
     exit::protect_thread();
     check(event_loop.py(), engine)?;
     let session = Session::start(event_loop, engine)?;
-    let result = engine.run();
+    let py = event_loop.py();
+    let result = engine.run_with(|entry| engine.host().run_attached(py, entry));
     session.finish()?;
     result
 }

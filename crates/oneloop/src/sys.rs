@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 ///
 /// Through libc, as Python reads it, and not rustix's own way into the vDSO: tools that replace libc's clock
 /// (libfaketime, our instruction counts) move both or neither, and under valgrind that way in is a segfault.
+#[allow(clippy::unnecessary_cast, reason = "32 bits wide on some systems")]
 pub(crate) fn monotonic_ns() -> i64 {
     let mut now = libc::timespec {
         tv_sec: 0,
@@ -46,12 +47,16 @@ pub(crate) fn fork_generation() -> u64 {
 }
 
 /// A number that no other living thread has; never zero.
+///
+/// The C library's own, which costs a register's read: the address of a thread-local in a shared library costs a call.
+#[allow(
+    clippy::unnecessary_cast,
+    reason = "an integer here, a pointer on macOS"
+)]
+#[inline]
 pub(crate) fn thread_token() -> usize {
-    thread_local! {
-        /// Only its address is used: it differs between any two threads that are alive at the same time.
-        static THREAD: u8 = const { 0 };
-    }
-    THREAD.with(|byte| std::ptr::from_ref(byte).addr())
+    // SAFETY: no preconditions.
+    unsafe { libc::pthread_self() as usize }
 }
 
 /// Whether a thread, known by its token, of the process as it was in `generation` still exists: fork leaves the child

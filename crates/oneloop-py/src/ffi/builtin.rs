@@ -1,7 +1,12 @@
 //! Recognising a method of our own behind an attribute.
 
+use std::ptr::null_mut;
+
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+
+use super::error;
 
 /// The address of the C function behind a built-in method, bound or not; `None` for any other object.
 ///
@@ -19,5 +24,25 @@ pub(crate) fn c_function(method: &Bound<'_, PyAny>) -> Option<usize> {
             return Some((*definition).ml_meth.PyCFunction as usize);
         }
         None
+    }
+}
+
+/// Whether `object` itself has an attribute of this name, as opposed to its class.
+///
+/// # Errors
+/// `MemoryError`.
+pub(crate) fn has_own_attribute(
+    object: &Bound<'_, PyAny>,
+    name: &Bound<'_, PyString>,
+) -> PyResult<bool> {
+    let py = object.py();
+    // SAFETY: the object is live; the result is a new reference to its dictionary, or NULL with an exception set.
+    let dict = unsafe {
+        let dict = ffi::PyObject_GenericGetDict(object.as_ptr(), null_mut());
+        Bound::from_owned_ptr_or_opt(py, dict)
+    };
+    match dict {
+        Some(dict) => dict.cast::<PyDict>()?.contains(name),
+        None => Err(error::fetch(py)),
     }
 }
