@@ -79,6 +79,8 @@ impl<H: Host> EventLoop<H> {
         self.pacing.blocked_at.set(self.host.monotonic());
         // The first tick of a run polls whatever happens: nobody knows for how long the loop stood still.
         self.pacing.dirty.set(true);
+        // A signal that came before the host was ready to be woken by one would otherwise sleep through the first wait.
+        self.host.check_signals()?;
         loop {
             self.tick(&mut run_entry)?;
             if self.stopping.load(Ordering::Relaxed) {
