@@ -6,9 +6,12 @@
 
 use std::cell::Cell;
 use std::future::Future;
+use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
 use async_task::{Builder, Runnable, Task};
 use slab::Slab;
@@ -48,7 +51,7 @@ where
     };
     let tracked = async move {
         let _sign_off = sign_off;
-        future.await
+        Contained::new(future).await
     };
     let remote = Arc::clone(event_loop.remote());
     let (step, task) = spawn_on_owner(tracked, move |step| schedule(step, &remote));
@@ -75,7 +78,7 @@ where
     // Until its first poll, which is the owner's, this holds nothing but `make`: it may be dropped on any thread, and so be refused.
     let future = async move {
         let _sign_off = sign_on().await;
-        make().await
+        Contained::new(make()).await
     };
     let scheduler = Arc::clone(remote);
     let (step, task) = spawn_on_owner(future, move |step| schedule(step, &scheduler));
@@ -129,6 +132,36 @@ where
     // the inbox refuses is forgotten by `schedule`, or is `spawn_remote`'s, whose future is Send until its first poll. Before
     // `EventLoop::close` closes the inbox it has dropped every future that was polled or pushed.
     unsafe { builder.spawn_unchecked(move |()| future, schedule) }
+}
+
+/// A future whose panic in its own drop stays inside. `async-task` would abort the process, and with it a Python interpreter, where a
+/// cancelled future does that; the panic hook has reported it.
+struct Contained<F>(ManuallyDrop<F>);
+
+impl<F> Contained<F> {
+    fn new(future: F) -> Self {
+        Self(ManuallyDrop::new(future))
+    }
+}
+
+#[allow(unsafe_code)] // pinning through a field whose drop is caught
+impl<F: Future> Future for Contained<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        // SAFETY: the field is pinned with the struct: nothing here moves it, and `drop` leaves it in place.
+        let future = unsafe { self.map_unchecked_mut(|this| &mut *this.0) };
+        future.poll(context)
+    }
+}
+
+#[allow(unsafe_code)] // see above
+impl<F> Drop for Contained<F> {
+    fn drop(&mut self) {
+        // SAFETY: this is the destructor, so nobody uses the field after it.
+        let future = AssertUnwindSafe(|| unsafe { ManuallyDrop::drop(&mut self.0) });
+        let _ = catch_unwind(future);
+    }
 }
 
 impl Executor {
