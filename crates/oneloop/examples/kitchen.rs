@@ -3,39 +3,45 @@
 //! `cargo run --example kitchen`
 
 use std::fmt;
+use std::io;
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use oneloop::{Elapsed, Handle, LoopClosed, TaskGroup};
+use oneloop::{Elapsed, Handle, JoinHandle, TaskGroup};
 
-fn main() -> std::io::Result<()> {
-    oneloop::run(async {
-        let handle = Handle::current();
-        // The waiter is a thread of its own: it hands a dish in, and blocks until it is served.
-        let waiter = thread::spawn(move || -> Result<String, LoopClosed> {
-            let soup = handle.spawn(|| cook("soup", Duration::from_millis(30)))?;
-            soup.join()
-        });
+fn main() -> io::Result<()> {
+    let (open, opened) = mpsc::channel();
+    let kitchen = thread::spawn(move || {
+        oneloop::run(async move {
+            // Nobody may be waiting for it, which is no reason not to cook.
+            let _ = open.send(Handle::current());
+            serve().await;
+        })
+    });
 
-        match oneloop::task_group(breakfast).await {
-            Ok(plates) => println!("served {}", plates.join(" and ")),
-            Err(burnt) => println!("no breakfast: {burnt}"),
+    // The waiter is this thread: it hands a dish in, and blocks until it is done.
+    if let Ok(handle) = opened.recv() {
+        let order = handle.spawn(|| cook("soup", Duration::from_millis(15)));
+        match order.and_then(JoinHandle::join) {
+            Ok(soup) => println!("the waiter carries {soup} out"),
+            Err(closed) => println!("the waiter goes home: {closed}"),
         }
-        match oneloop::task_group(async |group| too_slow_a_dinner(&group).await).await {
-            Ok(()) => println!("dinner is served"),
-            Err(burnt) => println!("no dinner: {burnt}"),
-        }
+    }
+    kitchen
+        .join()
+        .unwrap_or_else(|_| Err(io::Error::other("the cook has left")))
+}
 
-        // The loop stays free while the thread finishes: nothing here blocks.
-        while !waiter.is_finished() {
-            oneloop::sleep(Duration::from_millis(1)).await;
-        }
-        match waiter.join() {
-            Ok(Ok(soup)) => println!("the waiter carries {soup} out"),
-            Ok(Err(closed)) => println!("the waiter came too late: {closed}"),
-            Err(_) => println!("the waiter stumbled"),
-        }
-    })
+async fn serve() {
+    match oneloop::task_group(breakfast).await {
+        Ok(plates) => println!("served {}", plates.join(" and ")),
+        Err(burnt) => println!("no breakfast: {burnt}"),
+    }
+    match oneloop::task_group(dinner).await {
+        Ok(()) => println!("dinner is served"),
+        Err(burnt) => println!("no dinner: {burnt}"),
+    }
 }
 
 /// Everything at once, and done when the slowest is.
@@ -46,7 +52,7 @@ async fn breakfast(group: TaskGroup<Burnt>) -> Result<Vec<String>, Burnt> {
 }
 
 /// The roast misses its time limit, which ends the rest of the dinner too.
-async fn too_slow_a_dinner(group: &TaskGroup<Burnt>) -> Result<(), Burnt> {
+async fn dinner(group: TaskGroup<Burnt>) -> Result<(), Burnt> {
     group.spawn(async {
         let roast = cook("roast", Duration::from_secs(3600));
         oneloop::timeout(Duration::from_millis(25), roast).await?;

@@ -9,7 +9,7 @@
 use std::any::Any;
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -79,7 +79,10 @@ where
     poll_fn(|context| {
         shared.set_waker(context.waker());
         if shared.is_ending() {
-            running_body.set(None);
+            let give_up = AssertUnwindSafe(|| running_body.set(None));
+            if let Err(panic) = catch_unwind(give_up) {
+                shared.fail(Failure::Panic(panic));
+            }
         }
         if let Some(body) = running_body.as_mut().as_pin_mut()
             && let Poll::Ready(ended) = body.poll(context)
@@ -338,7 +341,8 @@ impl<E> Shared<E> {
         drop(old);
     }
 
-    /// Ends the group: cancels every task and wakes the group's future. A panic outranks an error; otherwise the first failure counts.
+    /// Ends the group: cancels every task and wakes the group's future. The first failure counts; but a panic, which only the drop of the
+    /// body can add, outranks an error.
     fn fail(&self, failure: Failure<E>) {
         let unheard = self.state.with(|state| match &mut state.phase {
             Phase::Open => {

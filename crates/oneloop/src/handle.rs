@@ -24,22 +24,24 @@ use crate::sys;
 /// # Examples
 ///
 /// ```
+/// use std::rc::Rc;
+/// use std::sync::mpsc;
 /// use std::thread;
 ///
-/// # oneloop::run(async {
-/// let handle = oneloop::Handle::current();
-/// let other = thread::spawn(move || {
-///     // Rc is not Send, and need not be: the future is made on the loop's thread, and stays there.
-///     let task = handle.spawn(|| async { std::rc::Rc::new(6 * 7).to_string() })?;
-///     task.join()
+/// // A loop that serves other threads.
+/// let (send, receive) = mpsc::channel();
+/// thread::spawn(|| {
+///     oneloop::run(async move {
+///         let _ = send.send(oneloop::Handle::current());
+///         std::future::pending::<()>().await
+///     })
 /// });
-/// while !other.is_finished() {
-///     oneloop::yield_now().await;
-/// }
-/// assert_eq!(other.join().unwrap()?, "42");
+///
+/// let handle = receive.recv().expect("the loop runs");
+/// // The future is made on the loop's thread, and stays there: it need not be Send, only its output is.
+/// let task = handle.spawn(|| async { Rc::new(6 * 7).to_string() })?;
+/// assert_eq!(task.join()?, "42");
 /// # Ok::<_, oneloop::LoopClosed>(())
-/// # })??;
-/// # std::io::Result::Ok(())
 /// ```
 #[derive(Clone)]
 pub struct Handle {
@@ -88,13 +90,13 @@ impl Handle {
     ///
     /// # oneloop::run(async {
     /// let handle = oneloop::Handle::current();
-    /// std::thread::spawn(move || {
-    ///     handle.spawn(|| async {
-    ///         oneloop::sleep(Duration::from_millis(1)).await;
-    ///         println!("slept on the loop's thread");
-    ///     })
-    /// });
-    /// # })?;
+    /// let task = handle.spawn(|| async {
+    ///     oneloop::sleep(Duration::from_millis(1)).await;
+    ///     "slept on the loop's thread"
+    /// })?;
+    /// assert_eq!(task.await?, "slept on the loop's thread");
+    /// # Ok::<_, oneloop::LoopClosed>(())
+    /// # })??;
     /// # std::io::Result::Ok(())
     /// ```
     pub fn spawn<M, F>(&self, make: M) -> Result<JoinHandle<F::Output>, LoopClosed>

@@ -3,9 +3,12 @@
 //! Polling all of them whenever one is woken would cost n² for n futures. `futures-util`'s queue gives each a waker of its own and polls
 //! only what was woken; its intrusive list is the kind of unsafe code that is better shared by everybody than written again.
 
+use std::fmt;
 use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
-use futures_util::stream::{FuturesOrdered, StreamExt};
+use futures_util::stream::{Collect, FuturesOrdered, StreamExt};
 
 /// Runs futures concurrently, within this task, and gives their outputs in the order of the futures.
 ///
@@ -27,13 +30,32 @@ use futures_util::stream::{FuturesOrdered, StreamExt};
 /// # })?;
 /// # std::io::Result::Ok(())
 /// ```
-pub async fn join_all<I>(futures: I) -> Vec<<I::Item as Future>::Output>
+pub fn join_all<I>(futures: I) -> JoinAll<I::Item>
 where
     I: IntoIterator<Item: Future>,
 {
-    futures
-        .into_iter()
-        .collect::<FuturesOrdered<_>>()
-        .collect()
-        .await
+    let queue: FuturesOrdered<I::Item> = futures.into_iter().collect();
+    JoinAll {
+        outputs: queue.collect(),
+    }
+}
+
+/// The future of [`join_all`]. Dropping it drops all that it waits for.
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct JoinAll<F: Future> {
+    outputs: Collect<FuturesOrdered<F>, Vec<F::Output>>,
+}
+
+impl<F: Future> Future for JoinAll<F> {
+    type Output = Vec<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.outputs).poll(context)
+    }
+}
+
+impl<F: Future> fmt::Debug for JoinAll<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinAll").finish_non_exhaustive()
+    }
 }

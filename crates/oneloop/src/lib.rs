@@ -73,7 +73,7 @@ pub use driver::Kind as DriverKind;
 pub use group::{GroupTask, TaskGroup, task_group};
 pub use handle::{Handle, JoinHandle, LoopClosed};
 pub use instant::Instant;
-pub use join::join_all;
+pub use join::{JoinAll, join_all};
 pub use runtime::{Builder, run};
 pub use task::{Task, spawn, yield_now};
 pub use time::{Elapsed, Sleep, now, sleep, sleep_until, timeout};
