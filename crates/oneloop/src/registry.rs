@@ -474,3 +474,6 @@ fn taken() -> io::Error {
         "the descriptor is in use by a stream of this loop",
     )
 }
+
+#[cfg(test)]
+mod tests;

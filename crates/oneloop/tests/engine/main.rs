@@ -1,0 +1,10 @@
+//! The engine as its hosts see it: a file for each thing that it promises. One program, so that it links once.
+
+mod support;
+
+mod failing_runs;
+mod polling;
+mod reentrancy;
+mod stale_events;
+mod threads;
+mod tick_order;

@@ -1,0 +1,181 @@
+//! When the driver is asked, and how many system calls that costs: counted, not timed.
+//!
+//! With work ready a poll may wait for 100 µs, but never on the first tick of a run, nor after anything was registered or released.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use oneloop::engine::{Call, Direction, Reactor};
+
+use crate::support::{Loop, Rig, call, rig, say, says, this_loop};
+
+const NOW: Option<Duration> = Some(Duration::ZERO);
+
+/// Entries that follow one another, one a tick, and let this much time pass each. The last one stops the loop.
+fn push_chain(event_loop: &Rc<Loop>, length: u32, each: Duration) {
+    event_loop.push(call(move |event_loop| {
+        if let Some(clock) = &event_loop.host().clock {
+            clock.advance(each);
+        }
+        match length {
+            1 => event_loop.stop(),
+            _ => push_chain(event_loop, length - 1, each),
+        }
+    }));
+}
+
+fn run(rig: &Rig) -> Vec<Option<Duration>> {
+    rig.event_loop.run().expect("a run");
+    let waits = rig.script.waits();
+    assert_eq!(
+        rig.script.syscalls(),
+        rig.script.take_calls().len(),
+        "each call of these runs is one system call"
+    );
+    waits
+}
+
+#[test]
+fn ready_work_in_no_time_polls_once() {
+    let rig = rig();
+    push_chain(&rig.event_loop, 1_000, Duration::ZERO);
+    assert_eq!(run(&rig), [NOW]);
+}
+
+#[test]
+fn ready_work_polls_every_hundred_microseconds() {
+    let rig = rig();
+    push_chain(&rig.event_loop, 30, Duration::from_micros(10));
+    // On the first, the 11th and the 21st tick.
+    assert_eq!(run(&rig), [NOW; 3]);
+}
+
+#[test]
+fn slow_work_polls_on_every_tick() {
+    let rig = rig();
+    push_chain(&rig.event_loop, 30, Duration::from_micros(100));
+    assert_eq!(run(&rig), [NOW; 30]);
+}
+
+#[test]
+fn the_first_tick_of_a_run_polls() {
+    let rig = rig();
+    for _ in 0..3 {
+        push_chain(&rig.event_loop, 1, Duration::ZERO);
+        rig.event_loop.run().expect("a run");
+    }
+    assert_eq!(rig.script.waits(), [NOW; 3]);
+}
+
+#[test]
+fn a_stopped_loop_polls_without_waiting() {
+    let rig = rig();
+    assert_eq!(rig.tick(), Vec::<String>::new());
+    assert_eq!(rig.script.calls(), [Call::Wait(NOW)]);
+}
+
+#[test]
+fn watching_a_descriptor_makes_the_next_tick_poll() {
+    let rig = rig();
+    rig.script.deliver([]);
+    rig.event_loop.push(call(|event_loop| {
+        let watched = event_loop.watch(5, Direction::Read, says("io"));
+        assert!(watched.is_ok());
+        event_loop.push(call(|event_loop| {
+            event_loop.host().log.say("second");
+            event_loop.push(call(|event_loop| event_loop.stop()));
+        }));
+    }));
+    rig.event_loop.run().expect("a run");
+    // The first tick, and the one after the watch; the third is free again.
+    assert_eq!(rig.script.waits(), [NOW; 2]);
+}
+
+#[test]
+fn registering_and_releasing_make_the_next_tick_poll() {
+    let rig = rig();
+    rig.event_loop.push(call(|event_loop| {
+        let (ours, _theirs) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        let token = event_loop
+            .register(std::os::fd::AsRawFd::as_raw_fd(&ours))
+            .expect("a registration");
+        event_loop.push(call(move |event_loop| {
+            event_loop.release(token, ours.into());
+            event_loop.push(call(|event_loop| {
+                event_loop.push(call(|event_loop| event_loop.stop()));
+            }));
+        }));
+    }));
+    rig.event_loop.run().expect("a run");
+    assert_eq!(rig.script.waits(), [NOW; 3]);
+}
+
+#[test]
+fn work_in_the_inbox_is_work() {
+    let rig = rig();
+    fn again(event_loop: &Rc<Loop>, left: u32) {
+        match left {
+            0 => event_loop.stop(),
+            _ => assert!(
+                event_loop
+                    .push_remote(call(move |event_loop| again(event_loop, left - 1)))
+                    .is_ok()
+            ),
+        }
+    }
+    rig.event_loop
+        .push(call(|event_loop| again(event_loop, 100)));
+    // Neither a poll nor a notification for any of them.
+    assert_eq!(run(&rig), [NOW]);
+}
+
+#[test]
+fn a_parked_loop_is_notified_once_however_much_is_pushed() {
+    let rig = rig();
+    rig.arm(1_000, "timer");
+    rig.script
+        .deliver_after(Duration::from_millis(10), Vec::new());
+    let clock = rig.clock.clone();
+    let mut names = vec!["a", "b", "c"];
+    // Called at the end of a wait, when the loop is parked still.
+    rig.script.on_elapse(move |time| {
+        clock.advance(time);
+        let event_loop = this_loop().expect("the loop that waits");
+        for name in names.drain(..) {
+            assert!(event_loop.push_remote(say(name)).is_ok());
+        }
+    });
+    assert_eq!(rig.run_dry(), ["a", "b", "c", "timer"]);
+    let millis = |millis| Call::Wait(Some(Duration::from_millis(millis)));
+    assert_eq!(
+        rig.script.calls(),
+        [
+            millis(1_000),
+            Call::Notify,
+            millis(990), // ended by that notification
+            millis(990),
+            Call::Wait(None),
+        ]
+    );
+}
+
+#[test]
+fn a_busy_loop_costs_other_threads_no_notification() {
+    let rig = rig();
+    rig.event_loop.push(call(|event_loop| {
+        for _ in 0..100 {
+            assert!(event_loop.push_remote(call(|_| {})).is_ok());
+        }
+        event_loop.stop();
+    }));
+    assert_eq!(run(&rig), [NOW]);
+}
+
+#[test]
+fn a_wake_ends_one_wait_and_runs_nothing() {
+    let rig = rig();
+    rig.event_loop.remote().wake();
+    // The wake before the wait makes it a poll; the one after it would block.
+    assert_eq!(rig.run_dry(), Vec::<String>::new());
+    assert_eq!(rig.script.waits(), [NOW, None]);
+}
