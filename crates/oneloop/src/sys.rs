@@ -30,10 +30,13 @@ pub(crate) fn monotonic_ns() -> i64 {
     // SAFETY: `now` is a timespec of ours that outlives the call. The result needs no look: with this clock and a
     // valid pointer the call has no error.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
+    #[allow(
+        clippy::unnecessary_cast,
+        reason = "their types are narrower on some platforms"
+    )]
+    let (seconds, nanos) = (now.tv_sec as i64, now.tv_nsec as i64);
     // Saturating: 292 years of uptime are not worth a panic path in the hottest clock of the crate.
-    (now.tv_sec as i64)
-        .saturating_mul(1_000_000_000)
-        .saturating_add(now.tv_nsec as i64)
+    seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
 }
 
 /// How often this process, counted through its ancestors, was forked since [`watch_forks`] was first called.
