@@ -58,6 +58,23 @@ fn slow_work_polls_on_every_tick() {
 }
 
 #[test]
+fn a_time_of_the_hosts_own_is_read_on_every_tick_and_no_poll_is_skipped() {
+    let rig = rig();
+    rig.event_loop.host().keeps_own_time.set(true);
+    push_chain(&rig.event_loop, 30, Duration::ZERO);
+    assert_eq!(run(&rig), [NOW; 30]);
+    assert_eq!(rig.event_loop.host().clock_reads.get(), 30);
+}
+
+#[test]
+fn without_timers_the_clock_is_not_read() {
+    let rig = rig();
+    push_chain(&rig.event_loop, 30, Duration::from_micros(100));
+    assert_eq!(run(&rig), [NOW; 30]);
+    assert_eq!(rig.event_loop.host().clock_reads.get(), 0);
+}
+
+#[test]
 fn the_first_tick_of_a_run_polls() {
     let rig = rig();
     for _ in 0..3 {

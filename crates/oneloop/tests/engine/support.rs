@@ -123,6 +123,9 @@ pub(crate) struct TestHost {
     pub(crate) clock_fails_after: Cell<Option<u32>>,
     /// Called once, when the clock is read next.
     pub(crate) on_clock: RefCell<Option<Box<dyn FnOnce()>>>,
+    /// What the host says of its clock.
+    pub(crate) keeps_own_time: Cell<bool>,
+    pub(crate) clock_reads: Cell<u32>,
     /// Whether the next look at the signals finds one.
     pub(crate) signal: Cell<bool>,
     pub(crate) ticks: AtomicU64,
@@ -136,6 +139,8 @@ impl TestHost {
             log: Log::default(),
             clock_fails_after: Cell::new(None),
             on_clock: RefCell::default(),
+            keeps_own_time: Cell::new(false),
+            clock_reads: Cell::new(0),
             signal: Cell::new(false),
             ticks: AtomicU64::new(0),
             after_fork: Cell::new(0),
@@ -166,6 +171,7 @@ impl Host for TestHost {
     type Error = Failure;
 
     fn now(&self) -> Result<Instant, Failure> {
+        self.clock_reads.set(self.clock_reads.get() + 1);
         match self.clock_fails_after.get() {
             Some(0) => {
                 self.clock_fails_after.set(None);
@@ -178,6 +184,10 @@ impl Host for TestHost {
             call();
         }
         Ok(self.monotonic())
+    }
+
+    fn keeps_own_time(&self) -> bool {
+        self.keeps_own_time.get()
     }
 
     fn monotonic(&self) -> Instant {
