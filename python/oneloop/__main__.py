@@ -83,7 +83,7 @@ def run_script(path: str, arguments: list[str]) -> None:
     absolute = os.path.join(os.getcwd(), path)  # not normalized: nor does Python
     code, loader = read_script(absolute)
     names = new_main().__dict__
-    names.update(__file__=absolute, __cached__=None, __loader__=loader("__main__", absolute))
+    names.update(__file__=absolute, __loader__=loader("__main__", absolute))
     _default.make_default()
     exec(code, names)
 
@@ -111,9 +111,13 @@ def head_of_path() -> int:
 def new_main() -> ModuleType:
     """A fresh ``__main__`` in place of this module, which nothing shall find there."""
     module = ModuleType("__main__")
-    module.__dict__["__builtins__"] = builtins
-    if sys.version_info < (3, 14):
-        module.__annotations__ = {}  # Always there until 3.14 made annotations lazy.
+    names = module.__dict__
+    names["__builtins__"] = builtins
+    # Names that every ``__main__`` had once: 3.14 makes annotations on demand, 3.15 drops __cached__.
+    if "__annotations__" in globals():
+        names["__annotations__"] = {}
+    if "__cached__" in globals():
+        names["__cached__"] = None
     sys.modules["__main__"] = module
     return module
 

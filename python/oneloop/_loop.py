@@ -40,9 +40,6 @@ class Loop(_core.Loop, MissingMethods, asyncio.AbstractEventLoop):
     A loop belongs to the thread that runs it. Only ``call_soon_threadsafe()`` may be called from another one.
     """
 
-    # The handle whose callback is running, in debug mode; the core keeps it for default_exception_handler().
-    _current_handle: asyncio.Handle | None = None
-
     def __init__(self) -> None:
         self._exception_handler: _ExceptionHandler | None = None
         self._default_executor: concurrent.futures.Executor | None = None
@@ -95,6 +92,9 @@ class Loop(_core.Loop, MissingMethods, asyncio.AbstractEventLoop):
         for signal in handled:
             self.remove_signal_handler(signal)
 
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """What ``asyncio.TimerHandle.cancel`` tells its loop; our own timer handles have a shorter way."""
+
     # Exception handlers.
 
     def get_exception_handler(self) -> _ExceptionHandler | None:
@@ -129,13 +129,14 @@ class Loop(_core.Loop, MissingMethods, asyncio.AbstractEventLoop):
             context: as in ``call_exception_handler()``. In debug mode the stack that made the running handle is added
                 to it.
         """
+        message = context.get("message") or "Unhandled exception in event loop"
         running = self._current_handle
         if "source_traceback" not in context and running is not None:
             made_at = getattr(running, "_source_traceback", None)
             if made_at:
                 context["handle_traceback"] = made_at
 
-        lines = [context.get("message") or "Unhandled exception in event loop"]
+        lines = [message]
         for key in sorted(context):
             if key == "source_traceback":
                 text = _stack_text("Object", context[key])

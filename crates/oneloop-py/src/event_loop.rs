@@ -473,6 +473,13 @@ impl Loop {
         engine.host().signals.remove(py, engine, sig)
     }
 
+    /// In debug mode, the handle whose callback runs.
+    #[getter]
+    fn _current_handle(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        let handle = self.engine(py).host().current_handle(py);
+        handle.map(Py::from)
+    }
+
     /// The numbers of the signals that have a handler, for close().
     fn _handled_signals(&self, py: Python<'_>) -> Vec<i32> {
         self.engine(py).host().signals.handled()

@@ -29,6 +29,8 @@ pub(crate) struct PyHost {
     /// The running thread's identifier, as `threading.get_ident()`.
     pub(crate) thread_id: Cell<Option<u64>>,
     pub(crate) debug: Cell<bool>,
+    /// The handle whose callback runs, in debug mode only: reports name where it was made.
+    current: RefCell<Option<Handle>>,
     /// Seconds; see `asyncio.loop.slow_callback_duration`.
     pub(crate) slow_callback_duration: Cell<f64>,
     time_is_overridden: Cell<bool>,
@@ -43,6 +45,7 @@ impl PyHost {
             running: RefCell::new(None),
             thread_id: Cell::new(None),
             debug: Cell::new(debug),
+            current: RefCell::new(None),
             slow_callback_duration: Cell::new(0.1),
             time_is_overridden: Cell::new(false),
             signals: Signals::default(),
@@ -101,13 +104,25 @@ impl PyHost {
         }
     }
 
+    /// The handle whose callback runs, in debug mode.
+    pub(crate) fn current_handle(&self, py: Python<'_>) -> Option<Handle> {
+        self.current
+            .borrow()
+            .as_ref()
+            .map(|handle| handle.clone_ref(py))
+    }
+
     fn run_callback(&self, py: Python<'_>, handle: &Handle) -> PyResult<()> {
         if !self.debug.get() {
             return handle.run(py);
         }
         match self.running(py) {
             Some(event_loop) => {
-                debug::run_timed(&event_loop, self.slow_callback_duration.get(), handle)
+                let outer = self.current.replace(Some(handle.clone_ref(py)));
+                let slow = self.slow_callback_duration.get();
+                let result = debug::run_timed(&event_loop, slow, handle);
+                drop(self.current.replace(outer));
+                result
             }
             None => handle.run(py),
         }
