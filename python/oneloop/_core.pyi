@@ -1,9 +1,12 @@
 """The native part of oneloop: the loop's scheduling, and its handles."""
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Context
-from typing import Any, Final, Protocol, TypeVar, TypeVarTuple, Unpack, final
+from typing import Any, Final, Protocol, Self, TypeVar, TypeVarTuple, Unpack, final
+
+from typing_extensions import disjoint_base
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
@@ -14,13 +17,18 @@ class _HasFileno(Protocol):
 _FileDescriptor = int | _HasFileno
 _TaskFactory = Callable[..., asyncio.Future[Any]]
 
+if sys.version_info >= (3, 14):
+    __all__ = ["Handle", "Loop", "TimerHandle", "_ThreadSafeHandle", "__version__"]
+else:
+    __all__ = ["Handle", "Loop", "TimerHandle", "__version__"]
+
 __version__: Final[str]
 
 @final
 class Handle(asyncio.Handle):
     """A callback that waits for its turn.
 
-    Returned by ``call_soon()`` and ``call_soon_threadsafe()``; follows ``asyncio.Handle``. Only the loop makes them.
+    Returned by ``call_soon()``, and by ``call_soon_threadsafe()`` before Python 3.14; follows ``asyncio.Handle``. Only the loop makes them.
     """
 
 @final
@@ -30,6 +38,12 @@ class TimerHandle(asyncio.TimerHandle):
     Returned by ``call_later()`` and ``call_at()``; follows ``asyncio.TimerHandle``. Only the loop makes them.
     """
 
+if sys.version_info >= (3, 14):
+    @final
+    class _ThreadSafeHandle(asyncio.Handle):
+        """What ``call_soon_threadsafe()`` returns: asyncio's ``_ThreadSafeHandle``, which typeshed does not have."""
+
+@disjoint_base
 class Loop:
     """The native loop. ``oneloop.Loop`` is this and ``asyncio.AbstractEventLoop``; use that one.
 
@@ -42,7 +56,8 @@ class Loop:
     """In debug mode, callbacks and task steps that take longer than this are logged; seconds. Follows
     ``asyncio.loop.slow_callback_duration``."""
 
-    def __new__(cls) -> Loop: ...
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
+        """Make a loop that does not run. The arguments are those of a subclass's ``__init__``, and left to it."""
 
     # Running.
 

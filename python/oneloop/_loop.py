@@ -5,6 +5,8 @@ see has to be asyncio's to the letter: exception handlers, asynchronous generato
 around the core's own, and the warning about a loop that nobody closed.
 """
 
+from __future__ import annotations
+
 import asyncio
 import concurrent.futures
 import logging
@@ -15,13 +17,15 @@ import warnings
 import weakref
 from asyncio import base_events, coroutines
 from collections.abc import AsyncGenerator, Callable
-from typing import Any, TypeVar, TypeVarTuple, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
 
 from . import _core
 from ._missing import MissingMethods
 
-_T = TypeVar("_T")
-_Ts = TypeVarTuple("_Ts")
+if TYPE_CHECKING:  # stubtest does not know the latter as a module's attribute
+    _T = TypeVar("_T")
+    _Ts = TypeVarTuple("_Ts")
+
 _Context = dict[str, Any]
 _ExceptionHandler = Callable[[asyncio.AbstractEventLoop, _Context], object]
 
@@ -347,7 +351,7 @@ def _run_in_context_of_culprit(context: _Context, handler: _ExceptionHandler, lo
     handler(loop, context)
 
 
-def _check_callback(callback: object, method: str) -> None:
+def _check_callback(callback: Any, method: str) -> None:
     if asyncio.iscoroutine(callback) or _iscoroutinefunction(callback):
         raise TypeError(f"coroutines cannot be used with {method}()")
     if not callable(callback):
