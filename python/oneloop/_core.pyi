@@ -28,7 +28,8 @@ __version__: Final[str]
 class Handle(asyncio.Handle):
     """A callback that waits for its turn.
 
-    Returned by ``call_soon()``, and by ``call_soon_threadsafe()`` before Python 3.14; follows ``asyncio.Handle``. Only the loop makes them.
+    Returned by ``call_soon()``, and by ``call_soon_threadsafe()`` before Python 3.14; follows ``asyncio.Handle``. Only
+    the loop makes them.
     """
 
 @final
