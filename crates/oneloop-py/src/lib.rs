@@ -30,6 +30,7 @@ mod _core {
         let py = module.py();
         crate::handle::add_types(module)?;
         crate::overrides::remember(&py.get_type::<Loop>())?;
+        crate::task::detect_convention(py)?;
         crate::signals::watch_forks(py)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }

@@ -1,7 +1,7 @@
 //! `create_task` and task factories, with the keywords and the calling convention of the running interpreter.
 //!
-//! asyncio changed both in patch releases, so the convention is read off its own method's signature at the first use, not off a version
-//! number.
+//! asyncio changed both in patch releases, so the convention is read off its own method's signature when the module is imported, not off a
+//! version number.
 
 use pyo3::exceptions::{PyDeprecationWarning, PyTypeError};
 use pyo3::prelude::*;
@@ -42,6 +42,14 @@ impl Convention {
             (false, _) => Self::Forwarded,
         })
     }
+}
+
+/// Reads the convention while asyncio's method is surely asyncio's. Called once, by the module's initialization.
+///
+/// # Errors
+/// Those of the imports.
+pub(crate) fn detect_convention(py: Python<'_>) -> PyResult<()> {
+    Convention::of_interpreter(py).map(drop)
 }
 
 /// `inspect.CO_VARKEYWORDS`: the function takes `**kwargs`.
