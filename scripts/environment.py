@@ -25,6 +25,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -102,7 +103,9 @@ def ensure_venv_module() -> None:
 def prepare_venv(directory: Path, groups: list[str]) -> Path:
     python = directory / "bin" / "python"
     stamp = directory / "oneloop-interpreter"
-    if not (stamp.is_file() and stamp.read_text() == interpreter_tag() and python.exists()):
+    fits = stamp.is_file() and stamp.read_text() == interpreter_tag() and python.exists()
+    # pip adds and never takes away: after a change of requirements, only a new environment has what they say.
+    if not fits or any(stamp.read_text() != wanted for stamp, wanted in requirement_stamps(directory)):
         ensure_venv_module()
         say(f"making {directory} for CPython {platform.python_version()}")
         shutil.rmtree(directory, ignore_errors=True)
@@ -118,13 +121,19 @@ def install_requirements(python: Path, directory: Path, group: str) -> None:
     if not requirements.is_file():
         raise SetupError(f"no such requirements: {requirements}")
     stamp = directory / f"oneloop-requirements-{group}"
-    wanted = digest(requirements.read_bytes())
-    if stamp.is_file() and stamp.read_text() == wanted:
+    if stamp.is_file():  # of this content, see above
         return
     pip = (python, "-m", "pip", "--disable-pip-version-check", "--quiet")
     run(*pip, "install", "--no-deps", "--requirement", requirements)
     run(*pip, "check")  # the files pin whole trees: something that is left out shows here
-    stamp.write_text(wanted)
+    stamp.write_text(digest(requirements.read_bytes()))
+
+
+def requirement_stamps(directory: Path) -> Iterator[tuple[Path, str]]:
+    """For each group that was installed: the stamp, and what it would say today."""
+    for stamp in directory.glob("oneloop-requirements-*"):
+        requirements = REQUIREMENTS / f"{stamp.name.rpartition('-')[2]}.txt"
+        yield stamp, digest(requirements.read_bytes()) if requirements.is_file() else ""
 
 
 # -- the wheel --------------------------------------------------------------------------------
