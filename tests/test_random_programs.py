@@ -10,8 +10,9 @@ import contextlib
 import os
 import random
 
-import oneloop
 import pytest
+
+import oneloop
 
 ITERATIONS = 60
 LIMIT = 400

@@ -27,8 +27,10 @@ def wait_until_blocked(thread: threading.Thread, limit: float = 10.0) -> None:
     while in_a_row < 5:
         if time.monotonic() > deadline:
             raise AssertionError(f"{thread.name} never blocked")
-        assert thread.native_id is not None
-        in_a_row = in_a_row + 1 if _idle(thread.native_id) else 0
+        # After a fork the threading module may still have the parent's number.
+        native_id = os.getpid() if thread is threading.main_thread() else thread.native_id
+        assert native_id is not None
+        in_a_row = in_a_row + 1 if _idle(native_id) else 0
         # Let go of the GIL, so that the other thread can get on with it.
         time.sleep(0.0005)
 
