@@ -33,6 +33,7 @@ ENGINE_TABLE = """
 PYTHON_TABLE = """
     names <- errors, ffi <- handle <- entry
     errors, ffi <- overrides <- clock
+    names, ffi <- wakeup <- signals
     handle, clock <- debug
     entry, debug <- watch, sock, transport, streams, server, process, signals, dns, task, awaitable
     watch, sock, transport, streams, server, process, signals, dns, task, awaitable <- host <- run <- event_loop

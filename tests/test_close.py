@@ -412,6 +412,32 @@ def test_forgetting_to_close_warns_and_frees(loop_factory):
     assert seen == [("ResourceWarning", "unclosed event loop <LOOP running=False closed=False debug=False>")]
 
 
+def test_forgetting_a_loop_that_another_thread_has_called_frees_it(loop_factory):
+    def called_at_the_end(call):
+        loop = loop_factory()
+
+        def last():
+            thread = threading.Thread(target=call, args=(loop,))
+            thread.start()
+            thread.join()
+            loop.stop()
+
+        loop.call_soon(last)
+        loop.run_forever()
+        return weakref.ref(loop)
+
+    before = os.listdir("/proc/self/fd")
+    for call in (
+        lambda loop: loop.call_soon_threadsafe(lambda: loop),
+        lambda loop: loop.call_later(1, lambda: loop),
+    ):
+        with pytest.warns(ResourceWarning, match="unclosed event loop"):
+            forgotten = called_at_the_end(call)
+            gc.collect()
+        assert forgotten() is None
+    assert os.listdir("/proc/self/fd") == before
+
+
 def test_a_closed_loop_is_dropped_in_silence(loop_factory):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

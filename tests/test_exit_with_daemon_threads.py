@@ -18,6 +18,32 @@ AT_ONCE = 4
 
 # What the daemon thread does, for ever; `loop` is its loop. The main thread goes on to exit once something ran.
 PLACES = {
+    "in an operand of call_later": """
+        class Delay:
+            def __radd__(self, now):
+                started.set()
+                time.sleep(0.0005)
+                return now
+        while True:
+            loop.call_later(Delay(), print)
+    """,
+    "in a fileno method": """
+        class File:
+            def fileno(self):
+                started.set()
+                time.sleep(0.0005)
+                return 0
+        while True:
+            loop.remove_reader(File())
+    """,
+    "in the finalizer of a handle's argument, nothing else": """
+        class Slow:
+            def __del__(self):
+                started.set()
+                time.sleep(0.0005)
+        while True:
+            loop.call_soon(print, Slow()).cancel()
+    """,
     "spinning in a callback": """
         def spin():
             started.set()

@@ -295,3 +295,25 @@ def test_run_until_complete_runs_one_tick_after_the_result(loop):
     assert order == [1, 2]
     run_once(loop)
     assert order == [1, 2, 3]
+
+
+def test_what_a_callback_sends_is_readable_in_the_next_tick(loop, pair):
+    ours, theirs = pair
+    seen = []
+
+    def readable():
+        seen.append(ours.recv(1))
+
+    def turn(number):
+        seen.append(number)
+        if number == 3:
+            theirs.send(b"x")
+        if number < 6:
+            loop.call_soon(turn, number + 1)
+        else:
+            loop.stop()
+
+    loop.add_reader(ours, readable)
+    loop.call_soon(turn, 1)
+    loop.run_forever()
+    assert seen == [1, 2, 3, 4, b"x", 5, 6]

@@ -9,6 +9,7 @@ import contextlib
 import contextvars
 import os
 import queue
+import resource
 import signal
 import socket
 import threading
@@ -558,3 +559,66 @@ def test_the_main_thread_handles_signals_for_a_loop_in_another_thread(loop):
         runner.join()
     assert seen == [True]
     assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_two_loops_with_handlers_may_be_closed_in_either_order(oneloop):
+    # asyncio's second loop sleeps through its signals once the first is closed.
+    first, second = oneloop.new_event_loop(), oneloop.new_event_loop()
+    first.add_signal_handler(signal.SIGUSR1, first.stop)
+    second.add_signal_handler(signal.SIGUSR2, second.stop)
+    first.close()
+    with contextlib.ExitStack() as stack:
+        # Strangers that get the numbers which the first loop has given up.
+        strangers = [stack.enter_context(end) for _ in range(6) for end in socket.socketpair()]
+        for stranger in strangers:
+            stranger.setblocking(False)
+        second.call_soon(signal.raise_signal, signal.SIGUSR2)
+        second.run_forever()
+        second.close()
+        assert signal.set_wakeup_fd(-1) == -1
+        for stranger in strangers:
+            with pytest.raises(BlockingIOError):
+                stranger.recv(1)
+
+
+@pytest.mark.parametrize("where", ["in another run", "in the same callback"])
+def test_a_signal_is_not_for_a_handler_that_is_added_later(loop, where):
+    seen = []
+
+    def add():
+        loop.add_signal_handler(signal.SIGUSR1, seen.append, "stale")
+        loop.call_later(0.01, loop.stop)
+
+    def interrupted():
+        signal.raise_signal(signal.SIGUSR1)
+        if where == "in another run":
+            loop.stop()
+        else:
+            add()
+
+    with python_handler(signal.SIGUSR1, lambda *_: seen.append("python's")):
+        loop.call_soon(interrupted)
+        loop.run_forever()
+        if where == "in another run":
+            add()
+            loop.run_forever()
+        loop.remove_signal_handler(signal.SIGUSR1)
+    assert seen == ["python's"]
+
+
+def test_no_descriptor_left_is_no_reason_not_to_run(loop):
+    # asyncio makes its pair with the loop, ours is made when it is first of use.
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = max(int(fd) for fd in os.listdir("/proc/self/fd"))
+    taken = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 8, limits[1]))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            while True:
+                taken.append(os.open("/dev/null", os.O_RDONLY))
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for fd in taken:
+            os.close(fd)

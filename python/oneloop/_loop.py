@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import logging
 import sys
 import threading
@@ -314,7 +315,8 @@ class Loop(_core.Loop, MissingMethods, asyncio.AbstractEventLoop):
             executor.shutdown(wait=True)
         except Exception as exc:
             failure = exc
-        if not self.is_closed():
+        # The loop may be closed at any moment, and nobody waits any more then.
+        with contextlib.suppress(RuntimeError):
             self.call_soon_threadsafe(_finish, ended, failure)
 
 

@@ -1,22 +1,47 @@
 //! What the Python loop queues: the engine's entries and watches.
 
-use oneloop::engine::Host;
+use std::os::fd::RawFd;
+
+use oneloop::Instant;
+use oneloop::engine::{Direction, Host};
 use pyo3::prelude::*;
 
-use crate::handle::Handle;
+use crate::handle::{Handle, TimerHandle};
 
 /// One thing to run.
 pub(crate) enum Entry {
     /// A callback of `call_soon` and its like, a timer's, or a watched descriptor's.
     Callback(Handle),
     /// What a method that was called on another thread has left to do on the loop's own.
-    Native(NativeCall),
+    Request(Request),
     /// Bytes wait in the signal pipe.
     Signals,
 }
 
-/// The work of an [`Entry::Native`].
-pub(crate) type NativeCall = Box<dyn FnOnce(Python<'_>) -> PyResult<()> + Send>;
+/// A change of the loop's state, which is its owner's business. Data and not a closure, so that the garbage collector sees what it holds.
+pub(crate) enum Request {
+    /// Arm a timer.
+    Arm(Instant, TimerHandle),
+    /// Watch one direction of a descriptor.
+    Watch(RawFd, Direction, Handle),
+    /// End the watch on one direction of a descriptor.
+    Unwatch(RawFd, Direction),
+    /// Begin or end recording where coroutines are created.
+    TrackOrigins(bool),
+}
+
+impl Entry {
+    /// The handle that the entry holds.
+    pub(crate) fn handle(&self) -> Option<&Py<PyAny>> {
+        match self {
+            Self::Callback(handle) | Self::Request(Request::Watch(_, _, handle)) => {
+                Some(handle.as_any())
+            }
+            Self::Request(Request::Arm(_, timer)) => Some(timer.as_any()),
+            Self::Request(Request::Unwatch(..) | Request::TrackOrigins(_)) | Self::Signals => None,
+        }
+    }
+}
 
 /// Who waits for a descriptor.
 pub(crate) enum Watch {
@@ -30,6 +55,16 @@ pub(crate) enum Watch {
 pub(crate) trait RunsEntries: Host<Entry = Entry, Watch = Watch, Error = PyErr> {}
 
 impl<H: Host<Entry = Entry, Watch = Watch, Error = PyErr>> RunsEntries for H {}
+
+impl Watch {
+    /// The handle that the watch holds.
+    pub(crate) fn handle(&self) -> Option<&Py<PyAny>> {
+        match self {
+            Self::Callback(handle) => Some(handle.as_any()),
+            Self::Signals => None,
+        }
+    }
+}
 
 impl Clone for Watch {
     fn clone(&self) -> Self {

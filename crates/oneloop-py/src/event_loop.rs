@@ -15,7 +15,7 @@ use pyo3::types::{PyDict, PyTuple};
 
 use crate::clock;
 use crate::debug;
-use crate::entry::{Entry, Watch};
+use crate::entry::{Entry, Request};
 use crate::errors;
 use crate::ffi::call;
 use crate::ffi::{self, attached::Attached};
@@ -37,6 +37,13 @@ struct State {
     task_factory: RefCell<Option<Py<PyAny>>>,
 }
 
+impl Drop for Loop {
+    fn drop(&mut self) {
+        // What goes with the state may run Python code: see `engine`.
+        ffi::exit::protect_thread();
+    }
+}
+
 /// Cancels timers for handles, which must not keep the loop's engine alive.
 struct TimerCancellation(Attached<Weak<Engine>>);
 
@@ -54,6 +61,8 @@ impl Disarm for TimerCancellation {
 
 impl Loop {
     fn engine<'a>(&'a self, py: Python<'a>) -> &'a Rc<Engine> {
+        // Every method comes this way, and any of them may run Python code, in which the interpreter's exit may find the thread.
+        ffi::exit::protect_thread();
         &self.state.get(py).engine
     }
 
@@ -70,20 +79,14 @@ impl Loop {
         Ok(())
     }
 
-    /// Does something that is the owner's business: at once, or in the loop if another thread runs it, with no result then. What it
-    /// raises there goes to the exception handler.
-    fn as_owner<T>(
-        event_loop: &Bound<'_, Self>,
-        call: impl FnOnce(Python<'_>, &Engine) -> PyResult<T> + Send + 'static,
-    ) -> PyResult<Option<T>> {
-        let py = event_loop.py();
-        let engine = event_loop.get().engine(py);
+    /// Has a request performed: at once, or in the loop if another thread runs it, with no answer then. What it raises there goes to the
+    /// exception handler.
+    fn request(&self, py: Python<'_>, request: Request) -> PyResult<Option<bool>> {
+        let engine = self.engine(py);
         if engine.place() != Place::Outside {
-            return call(py, engine).map(Some);
+            return engine.host().perform(py, request).map(Some);
         }
-        let owned = event_loop.clone().unbind();
-        let call = move |py: Python<'_>| call(py, owned.get().engine(py)).map(drop);
-        match engine.push_remote(Entry::Native(Box::new(call))) {
+        match engine.push_remote(Entry::Request(request)) {
             Ok(()) => Ok(None),
             Err(refused) => {
                 drop(refused);
@@ -120,10 +123,8 @@ impl Loop {
         this.check_open(event_loop.py())?;
         let fd = watch::descriptor(&number)?;
         let handle = Handle::new(this.callback(event_loop, callback, args, None))?;
-        Self::as_owner(event_loop, move |py, engine| {
-            watch::add(py, engine, fd, direction, handle)
-        })
-        .map(drop)
+        this.request(event_loop.py(), Request::Watch(fd, direction, handle))
+            .map(drop)
     }
 
     /// From another thread than the running loop's, the removal is queued, and the answer is that it was.
@@ -142,16 +143,15 @@ impl Loop {
             Err(error) if error.is_instance_of::<PyOverflowError>(py) => return Ok(false),
             result => result?,
         };
-        let removed = Self::as_owner(event_loop, move |py, engine| {
-            watch::remove(py, engine, fd, direction)
-        })?;
+        let removed = event_loop
+            .get()
+            .request(py, Request::Unwatch(fd, direction))?;
         Ok(removed.unwrap_or(true))
     }
 
-    /// Appends a handle to the ready queue, through the inbox if the loop runs on another thread.
+    /// Appends an entry to the ready queue, through the inbox if the loop runs on another thread.
     #[inline]
-    fn schedule(&self, py: Python<'_>, handle: &Handle) -> PyResult<()> {
-        let entry = Entry::Callback(handle.clone_ref(py));
+    fn queue(&self, py: Python<'_>, entry: Entry) -> PyResult<()> {
         let engine = self.engine(py);
         if engine.place() == Place::Outside {
             return engine.push_remote(entry).map_err(|refused| {
@@ -258,7 +258,7 @@ impl Loop {
             debug::check_callback(&callback, "call_soon")?;
         }
         let handle = Handle::new(this.callback(slf, callback, args, context))?;
-        this.schedule(py, &handle)?;
+        this.queue(py, Entry::Callback(handle.clone_ref(py)))?;
         Ok(handle.into())
     }
 
@@ -272,13 +272,12 @@ impl Loop {
     ) -> PyResult<Py<PyAny>> {
         let py = slf.py();
         let this = slf.get();
-        ffi::exit::protect_thread();
         this.check_open(py)?;
         if this.engine(py).host().debug.get() {
             debug::check_callback(&callback, "call_soon_threadsafe")?;
         }
         let handle = Handle::new_thread_safe(this.callback(slf, callback, args, context))?;
-        this.schedule(py, &handle)?;
+        this.queue(py, Entry::Callback(handle.clone_ref(py)))?;
         Ok(handle.into())
     }
 
@@ -330,12 +329,7 @@ impl Loop {
         let deadline = clock::instant(&when)?;
         let what = this.callback(slf, callback, args, context);
         let timer = TimerHandle::new(when, what, Arc::clone(&this.disarm))?;
-        let armed = timer.clone_ref(py);
-        Self::as_owner(slf, move |py, engine| {
-            let key = engine.arm(deadline, Entry::Callback(armed.to_handle(py)));
-            armed.set_timer(py, Some(key));
-            Ok(())
-        })?;
+        this.request(py, Request::Arm(deadline, timer.clone_ref(py)))?;
         Ok(timer.into())
     }
 
@@ -398,10 +392,9 @@ impl Loop {
         let host = slf.get().engine(py).host();
         host.debug.set(enabled);
         if host.is_running() {
-            // The interpreter's setting belongs to the thread that runs the loop.
-            Self::as_owner(slf, move |py, engine| {
-                engine.host().origin_tracking.set(py, enabled)
-            })?;
+            // The interpreter's setting belongs to the thread that runs the loop, and there to the next callback.
+            let request = Entry::Request(Request::TrackOrigins(enabled));
+            slf.get().queue(py, request)?;
         }
         Ok(())
     }
@@ -492,14 +485,14 @@ impl Loop {
         }
         let mut result = Ok(());
         state.engine.visit(|held| {
-            let object = match held {
-                Held::Entry(Entry::Callback(handle)) | Held::Watch(Watch::Callback(handle)) => {
-                    handle.as_any()
-                }
-                _ => return,
+            let handle = match held {
+                Held::Entry(entry) => entry.handle(),
+                Held::Watch(watch) => watch.handle(),
             };
-            if result.is_ok() {
-                result = visit.call(object);
+            if let Some(handle) = handle
+                && result.is_ok()
+            {
+                result = visit.call(handle);
             }
         });
         result?;
@@ -508,6 +501,7 @@ impl Loop {
     }
 
     fn __clear__(&self) {
+        ffi::exit::protect_thread();
         Python::attach(|py| {
             let state = self.state.get(py);
             drop(state.task_factory.take());

@@ -160,6 +160,11 @@ impl Handle {
 }
 
 impl TimerHandle {
+    /// The Python object.
+    pub(crate) fn as_any(&self) -> &Py<PyAny> {
+        &self.0
+    }
+
     /// A timer handle that is not scheduled yet. `when` is what `when()` returns: the loop's time, as the
     /// caller computed it.
     ///

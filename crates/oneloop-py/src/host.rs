@@ -12,11 +12,12 @@ use pyo3::prelude::*;
 
 use crate::clock;
 use crate::debug::{self, OriginTracking};
-use crate::entry::{Entry, Watch};
+use crate::entry::{Entry, Request, Watch};
 use crate::errors;
 use crate::ffi;
 use crate::handle::Handle;
 use crate::signals::Signals;
+use crate::watch;
 
 /// A Python loop's engine.
 pub(crate) type Engine = EventLoop<PyHost>;
@@ -93,14 +94,39 @@ impl PyHost {
     pub(crate) fn run_attached(&self, py: Python<'_>, entry: Entry) -> PyResult<()> {
         match entry {
             Entry::Callback(handle) => self.run_callback(py, &handle),
-            Entry::Native(call) => call(py).or_else(|error| match self.running(py) {
-                Some(event_loop) => errors::report(&event_loop, error),
-                None => Err(error),
-            }),
+            Entry::Request(request) => {
+                let result = self.perform(py, request).map(drop);
+                result.or_else(|error| match self.running(py) {
+                    Some(event_loop) => errors::report(&event_loop, error),
+                    None => Err(error),
+                })
+            }
             Entry::Signals => match self.engine.upgrade() {
                 Some(engine) => self.signals.dispatch(py, &engine),
                 None => Ok(()),
             },
+        }
+    }
+
+    /// Does what was requested, for the loop's owner. Answers whether there was a watch, if one was to end.
+    ///
+    /// # Errors
+    /// Those of watching a descriptor, and of recording origins.
+    pub(crate) fn perform(&self, py: Python<'_>, request: Request) -> PyResult<bool> {
+        let Some(engine) = self.engine.upgrade() else {
+            return Ok(false);
+        };
+        match request {
+            Request::Arm(deadline, timer) => {
+                let key = engine.arm(deadline, Entry::Callback(timer.to_handle(py)));
+                timer.set_timer(py, Some(key));
+                Ok(true)
+            }
+            Request::Watch(fd, direction, handle) => {
+                watch::add(py, &engine, fd, direction, handle).map(|()| true)
+            }
+            Request::Unwatch(fd, direction) => watch::remove(py, &engine, fd, direction),
+            Request::TrackOrigins(enabled) => self.origin_tracking.set(py, enabled).map(|()| true),
         }
     }
 
@@ -113,7 +139,7 @@ impl PyHost {
     }
 
     fn run_callback(&self, py: Python<'_>, handle: &Handle) -> PyResult<()> {
-        if !self.debug.get() {
+        if !self.debug.get() || handle.is_cancelled(py) {
             return handle.run(py);
         }
         match self.running(py) {
@@ -150,6 +176,10 @@ impl Host for PyHost {
 
     fn run(&self, entry: Entry) -> PyResult<()> {
         Python::attach(|py| self.run_attached(py, entry))
+    }
+
+    fn wants_polls(watch: &Watch) -> bool {
+        matches!(watch, Watch::Callback(_))
     }
 
     fn readiness(&self, watch: Watch) -> Entry {

@@ -13,6 +13,7 @@ mod overrides;
 mod run;
 mod signals;
 mod task;
+mod wakeup;
 mod watch;
 
 use pyo3::prelude::*;
@@ -28,10 +29,32 @@ mod _core {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();
+        crate::refuse_without_gil(py)?;
         crate::handle::add_types(module)?;
         crate::overrides::remember(&py.get_type::<Loop>())?;
         crate::task::detect_convention(py)?;
         crate::signals::watch_forks(py)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
+}
+
+/// On a free-threaded interpreter the import takes the GIL back (`gil_used`), unless the user has forbidden that: then nothing here is safe.
+///
+/// # Errors
+/// `ImportError` if there is no GIL.
+#[cfg(Py_GIL_DISABLED)]
+fn refuse_without_gil(py: Python<'_>) -> PyResult<()> {
+    use pyo3::exceptions::PyImportError;
+
+    if py.import("sys")?.call_method0("_is_gil_enabled")?.is_truthy()? {
+        return Ok(());
+    }
+    Err(PyImportError::new_err(
+        "oneloop is not yet safe without the GIL: run Python without -X gil=0 and PYTHON_GIL=0",
+    ))
+}
+
+#[cfg(not(Py_GIL_DISABLED))]
+fn refuse_without_gil(_: Python<'_>) -> PyResult<()> {
+    Ok(())
 }

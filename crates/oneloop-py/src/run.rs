@@ -8,7 +8,6 @@ use pyo3::types::{IntoPyDict, PyTuple};
 
 use crate::debug;
 use crate::errors;
-use crate::ffi::exit;
 use crate::host::Engine;
 use crate::names;
 
@@ -18,13 +17,13 @@ use crate::names;
 /// `RuntimeError` if the loop is closed or running, or another one runs on this thread; what a callback or a signal handler raised that
 /// is not an error to report: `KeyboardInterrupt`, `SystemExit`.
 pub(crate) fn run_forever(event_loop: &Bound<'_, PyAny>, engine: &Rc<Engine>) -> PyResult<()> {
-    exit::protect_thread();
     check(event_loop.py(), engine)?;
     let session = Session::start(event_loop, engine)?;
     let py = event_loop.py();
     let result = engine.run_with(|entry| engine.host().run_attached(py, entry));
-    session.finish()?;
-    result
+    let undone = session.finish();
+    // The run's own exception is the one to see.
+    result.and(undone)
 }
 
 /// Runs until a future is done and returns its result; follows `asyncio.loop.run_until_complete`.
@@ -36,7 +35,6 @@ pub(crate) fn run_until_complete<'py>(
     engine: &Engine,
     future: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    exit::protect_thread();
     let py = event_loop.py();
     check(py, engine)?;
 
@@ -71,7 +69,6 @@ pub(crate) fn run_until_complete<'py>(
 /// # Errors
 /// `RuntimeError` if it runs.
 pub(crate) fn close(py: Python<'_>, engine: &Engine) -> PyResult<()> {
-    exit::protect_thread();
     if engine.host().is_running() {
         return Err(PyRuntimeError::new_err("Cannot close a running event loop"));
     }
@@ -151,18 +148,22 @@ impl<'a, 'py> Session<'a, 'py> {
         self.undo()
     }
 
+    /// Takes every step, whatever one of them raises, and answers the first failure.
     fn undo(&mut self) -> PyResult<()> {
         let py = self.event_loop.py();
         let host = self.engine.host();
         host.thread_id.set(None);
-        set_running_loop(py.None().bind(py))?;
-        host.origin_tracking.set(py, false)?;
+        let no_loop = set_running_loop(py.None().bind(py));
+        let tracking = host.origin_tracking.set(py, false);
         host.signals.leave_run(py, self.engine);
-        if let Some(hooks) = self.asyncgen_hooks.take() {
-            names::set_asyncgen_hooks(py)?.call1(hooks)?;
-        }
+        let hooks = match self.asyncgen_hooks.take() {
+            Some(hooks) => names::set_asyncgen_hooks(py)
+                .and_then(|set| set.call1(hooks))
+                .map(drop),
+            None => Ok(()),
+        };
         drop(host.set_running(None));
-        Ok(())
+        no_loop.and(tracking).and(hooks)
     }
 }
 

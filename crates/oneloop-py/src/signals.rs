@@ -7,10 +7,9 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicI32, Ordering};
 
 use oneloop::engine::{Direction, EventLoop, Place};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError, PyValueError};
@@ -20,13 +19,9 @@ use pyo3::types::{PyDict, PyInt};
 
 use crate::debug;
 use crate::entry::{Entry, RunsEntries, Watch};
-use crate::errors;
-use crate::ffi::signals::user_file;
 use crate::handle::Handle;
 use crate::names;
-
-/// No descriptor, in the interpreter's convention.
-const NONE: RawFd = -1;
+use crate::wakeup;
 
 /// POSIX's numbers, the same on every system that we run on.
 const SIGINT: i32 = 2;
@@ -34,16 +29,13 @@ const SIG_DFL: i32 = 0;
 /// What the kernel answers for SIGKILL and SIGSTOP.
 const EINVAL: i32 = 22;
 
-/// The descriptor of ours that the interpreter writes to, so that a forked child can disown it. Relaxed: only the main thread writes it.
-static INSTALLED: AtomicI32 = AtomicI32::new(NONE);
-
 /// The signal side of one loop.
 #[derive(Default)]
 pub(crate) struct Signals {
     pipe: RefCell<Option<Pipe>>,
     handlers: RefCell<BTreeMap<i32, Handle>>,
-    /// While ours is installed: the descriptor that was there before.
-    previous: Cell<Option<RawFd>>,
+    /// Whether the interpreter writes to our pair, or would if another loop's did not cover it.
+    installed: Cell<bool>,
 }
 
 struct Pipe {
@@ -55,29 +47,33 @@ impl Signals {
     /// Installs the wake-up descriptor for a run on the main thread. On another thread it does nothing: signals are not handled there.
     ///
     /// # Errors
-    /// `OSError` if no descriptor is left.
+    /// Those of the imports, and the engine's for a forked child.
     pub(crate) fn enter_run(
         &self,
         py: Python<'_>,
         engine: &EventLoop<impl RunsEntries>,
     ) -> PyResult<()> {
+        engine.renew_after_fork()?;
         if !is_main_thread(py)? {
             return Ok(());
         }
         match self.install(py, engine) {
-            // An embedding program's main thread need not be the one that CPython handles signals in.
-            Err(error) if error.is_instance_of::<PyValueError>(py) => Ok(()),
+            // An embedding program's main thread need not be the one that CPython handles signals in; and without a descriptor left, a
+            // signal still interrupts a wait, unless it comes in the instant before.
+            Err(error)
+                if error.is_instance_of::<PyValueError>(py)
+                    || error.is_instance_of::<PyOSError>(py) =>
+            {
+                Ok(())
+            }
             result => result,
         }
     }
 
     /// Puts the wake-up descriptor back, unless handlers of this loop still need ours.
     pub(crate) fn leave_run(&self, py: Python<'_>, engine: &EventLoop<impl RunsEntries>) {
-        let forwards = self.previous.get().is_some_and(|fd| fd != NONE);
-        if forwards {
-            // The user's descriptor gets its bytes now; handlers of ours become ready entries for the next run.
-            self.drain(py, engine);
-        }
+        // Handlers become ready entries for the next run; nothing is left to be taken for a later signal.
+        self.drain(py, engine);
         if self.handlers.borrow().is_empty() {
             self.uninstall(py);
         }
@@ -116,8 +112,11 @@ impl Signals {
                 "set_wakeup_fd only works in main thread of the main interpreter",
             ));
         }
+        engine.renew_after_fork()?;
         self.install(py, engine)
             .map_err(|error| PyRuntimeError::new_err(error.value(py).to_string()))?;
+        // A signal that came before is not this handler's.
+        self.drain(py, engine);
         let replaced = self.handlers.borrow_mut().insert(number, handle);
         drop(replaced);
         if let Err(error) = catch(py, signal) {
@@ -171,7 +170,10 @@ impl Signals {
         drop(handlers);
         self.uninstall(py);
         let pipe = self.pipe.take();
-        drop(pipe);
+        if self.installed.get() {
+            // Not the main thread: the interpreter goes on writing to it, and nobody else may get its number.
+            std::mem::forget(pipe);
+        }
     }
 
     /// Calls `visit` with every handler, for the garbage collector.
@@ -191,7 +193,7 @@ impl Signals {
             return;
         };
         drop(engine.unwatch(shared.reader.as_raw_fd(), Direction::Read));
-        let was_installed = self.previous.take().is_some();
+        let was_installed = self.installed.take();
         drop(shared);
         if was_installed && let Err(error) = self.install(py, engine) {
             error.write_unraisable(py, None);
@@ -200,11 +202,8 @@ impl Signals {
 
     fn install(&self, py: Python<'_>, engine: &EventLoop<impl RunsEntries>) -> PyResult<()> {
         let fd = self.open(engine)?;
-        let before = set_wakeup_fd(py, fd)?;
-        INSTALLED.store(fd, Ordering::Relaxed);
-        if before != fd {
-            self.previous.set(Some(before));
-        }
+        wakeup::install(py, fd)?;
+        self.installed.set(true);
         Ok(())
     }
 
@@ -216,16 +215,14 @@ impl Signals {
     }
 
     fn uninstall(&self, py: Python<'_>) {
-        let Some(previous) = self.previous.take() else {
-            return;
-        };
-        let ours = self
+        let fd = self
             .pipe
             .borrow()
             .as_ref()
-            .map_or(NONE, |pipe| pipe.writer.as_raw_fd());
-        put_back(py, ours, previous);
-        INSTALLED.store(NONE, Ordering::Relaxed);
+            .map(|pipe| pipe.writer.as_raw_fd());
+        if let Some(fd) = fd.filter(|_| self.installed.get()) {
+            self.installed.set(!wakeup::uninstall(py, fd));
+        }
     }
 
     /// The writing end, made and watched at the first need.
@@ -241,9 +238,7 @@ impl Signals {
         drop(replaced);
         if engine.place() == Place::Outside {
             // The main thread may handle signals for a loop that runs elsewhere; watching is that thread's business.
-            engine
-                .push_remote(Entry::Signals)
-                .map_err(|_| errors::closed())?;
+            queue(engine, Entry::Signals);
         } else if let Err(error) = self.watch(engine) {
             drop(self.pipe.take());
             return Err(error);
@@ -270,9 +265,7 @@ impl Signals {
 
     fn drain(&self, py: Python<'_>, engine: &EventLoop<impl RunsEntries>) {
         let numbers = self.read();
-        if let Some(fd) = self.previous.get().filter(|fd| *fd != NONE) {
-            forward(fd, &numbers);
-        }
+        wakeup::feed_user(&numbers);
         for number in numbers {
             let number = i32::from(number);
             let handle = match self.handlers.borrow().get(&number) {
@@ -287,7 +280,7 @@ impl Signals {
                     error.write_unraisable(py, None);
                 }
             } else {
-                engine.push(Entry::Callback(handle));
+                queue(engine, Entry::Callback(handle));
             }
         }
     }
@@ -311,50 +304,28 @@ impl Signals {
     }
 }
 
-/// Has [`disown_after_fork`] called in every child that Python forks. Called once, by the module's initialization.
+/// Has [`wakeup::disown_after_fork`] called in every child that Python forks. Called once, by the module's initialization.
 ///
 /// # Errors
 /// Those of the import.
 pub(crate) fn watch_forks(py: Python<'_>) -> PyResult<()> {
     let keywords = PyDict::new(py);
-    keywords.set_item("after_in_child", wrap_pyfunction!(disown_after_fork, py)?)?;
+    keywords.set_item(
+        "after_in_child",
+        wrap_pyfunction!(wakeup::disown_after_fork, py)?,
+    )?;
     let register = py.import("os")?.getattr("register_at_fork")?;
     register.call((), Some(&keywords)).map(drop)
 }
 
-/// In a forked child, before any loop runs there: a signal to the child must not end up in the parent's loop.
-#[pyfunction(name = "_disown_after_fork")]
-fn disown_after_fork(py: Python<'_>) {
-    let ours = INSTALLED.swap(NONE, Ordering::Relaxed);
-    if ours != NONE {
-        put_back(py, ours, NONE);
+/// Makes an entry ready, whichever thread this is: the main one may handle signals for a loop that runs elsewhere.
+fn queue(engine: &EventLoop<impl RunsEntries>, entry: Entry) {
+    if engine.place() == Place::Outside {
+        // Refused by a closed loop only, which has nothing to handle any more.
+        drop(engine.push_remote(entry));
+    } else {
+        engine.push(entry);
     }
-}
-
-/// Has the interpreter write signals to `fd` and returns the descriptor before.
-fn set_wakeup_fd(py: Python<'_>, fd: RawFd) -> PyResult<RawFd> {
-    let keywords = PyDict::new(py);
-    // A full pair already holds what wakes the loop.
-    keywords.set_item(names::warn_on_full_buffer(py), false)?;
-    let set = names::set_wakeup_fd(py)?;
-    set.call((fd,), Some(&keywords))?.extract()
-}
-
-/// Replaces our descriptor by `previous`. If somebody set another one meanwhile, that one stays: it is theirs.
-fn put_back(py: Python<'_>, ours: RawFd, previous: RawFd) {
-    let result = set_wakeup_fd(py, NONE).and_then(|current| {
-        let theirs = if current == ours { previous } else { current };
-        set_wakeup_fd(py, theirs)
-    });
-    // It fails for a descriptor that its owner has closed, and outside the main thread, where nothing was installed: none is left then.
-    drop(result);
-}
-
-/// Feeds the user's wake-up descriptor what the interpreter would have written to it.
-fn forward(fd: RawFd, numbers: &[u8]) {
-    // The user owns the descriptor; a full or closed one loses the byte, as it would without us.
-    let user = user_file(fd);
-    let _ = (&*user).write(numbers);
 }
 
 fn is_main_thread(py: Python<'_>) -> PyResult<bool> {

@@ -94,6 +94,8 @@ pub(crate) struct Pacing {
     pub(crate) blocked_at: Cell<Instant>,
     /// Something was registered, connected, closed or written since the last poll, which may have made a descriptor ready.
     pub(crate) dirty: Cell<bool>,
+    /// How many watches want a poll on every tick (`Host::wants_polls`).
+    pub(crate) prompt_watches: Cell<usize>,
 }
 
 pub(crate) struct Scratch<H: Host> {
@@ -138,6 +140,7 @@ impl<H: Host> EventLoop<H> {
                 polled_at: Cell::default(),
                 blocked_at: Cell::default(),
                 dirty: Cell::new(true),
+                prompt_watches: Cell::new(0),
             },
             kind,
             backend: driver.name(),
@@ -238,19 +241,28 @@ impl<H: Host> EventLoop<H> {
     ) -> io::Result<Option<H::Watch>> {
         self.renew_after_fork()?;
         self.pacing.dirty.set(true);
+        let is_prompt = H::wants_polls(&watch);
         let result = self.io.with(|io| match io.driver.as_mut() {
             Some(driver) => io.registry.watch(driver, fd, direction, watch),
             None => Err((self.no_driver(), watch)),
         });
         // The watch of a refusal is dropped here, outside the cell.
-        result.map_err(|(error, _watch)| error)
+        let replaced = result.map_err(|(error, _watch)| error)?;
+        if is_prompt {
+            self.pacing.prompt_watches.update(|count| count + 1);
+        }
+        self.discount(replaced.as_ref());
+        Ok(replaced)
     }
 
     /// Ends the watch on one direction of a descriptor and returns it. The descriptor may be closed already. For the owner.
     pub fn unwatch(&self, fd: RawFd, direction: Direction) -> Option<H::Watch> {
         self.renew_after_fork().ok()?;
-        self.io
-            .with(|io| io.registry.unwatch(io.driver.as_mut()?, fd, direction))
+        let removed = self
+            .io
+            .with(|io| io.registry.unwatch(io.driver.as_mut()?, fd, direction));
+        self.discount(removed.as_ref());
+        removed
     }
 
     /// The watch on one direction of a descriptor. For the owner.
@@ -306,6 +318,13 @@ impl<H: Host> EventLoop<H> {
         Ok(())
     }
 
+    /// Counts a watch that has ended.
+    fn discount(&self, ended: Option<&H::Watch>) {
+        if ended.is_some_and(H::wants_polls) {
+            self.pacing.prompt_watches.update(|count| count - 1);
+        }
+    }
+
     /// Makes this thread the owner.
     pub(crate) fn claim(&self) -> bool {
         self.owner
@@ -339,8 +358,12 @@ impl<H: Host> EventLoop<H> {
     }
 
     /// In a forked child, replaces what the child would share with its parent. A load and a comparison otherwise.
+    ///
+    /// # Errors
+    ///
+    /// No descriptor is left, or a thread that the child does not have held the inbox.
     #[inline]
-    pub(crate) fn renew_after_fork(&self) -> io::Result<()> {
+    pub fn renew_after_fork(&self) -> io::Result<()> {
         let generation = sys::fork_generation();
         if generation == self.generation.get() || self.is_closed() {
             return Ok(());

@@ -44,6 +44,13 @@ pub trait Host: 'static {
     /// Only what must end the run; what is left of the batch stays at the head of the ready ring.
     fn run(&self, entry: Self::Entry) -> Result<(), Self::Error>;
 
+    /// Whether the loop asks its driver on every tick while this is watched, as asyncio's does, so that what the program itself makes
+    /// readable is seen as soon as there. A watch that can wait for [`POLL_INTERVAL`](crate::engine::POLL_INTERVAL) says no.
+    fn wants_polls(watch: &Self::Watch) -> bool {
+        let _ = watch;
+        true
+    }
+
     /// Turns a watch whose descriptor is ready into an entry.
     fn readiness(&self, watch: Self::Watch) -> Self::Entry;
 

@@ -65,7 +65,7 @@ pub mod engine {
     pub use crate::instant::monotonic;
     pub use crate::reactor::{LoopRef, Reactor, Remote, RemoteCall};
     pub use crate::registry::Direction;
-    pub use crate::tick::Refusal;
+    pub use crate::tick::{POLL_INTERVAL, Refusal};
     pub use crate::timers::TimerKey;
 }
 

@@ -227,6 +227,10 @@ impl Host for RustHost {
         Err(io::Error::other("the main future is not in reach"))
     }
 
+    fn wants_polls(_: &CtrlC) -> bool {
+        false
+    }
+
     fn readiness(&self, CtrlC: CtrlC) -> Entry {
         Entry::CtrlC
     }

@@ -18,7 +18,7 @@ use crate::ready::Ring;
 use crate::registry::{Delivery, Ready};
 
 /// With work ready, a poll may wait this long: it bounds how late I/O is seen while callbacks follow one another.
-const POLL_INTERVAL: Duration = Duration::from_micros(100);
+pub const POLL_INTERVAL: Duration = Duration::from_micros(100);
 
 /// CPython's default switch interval: after this long without, the host's lock is released once so that other threads do not starve.
 const BLOCK_INTERVAL: Duration = Duration::from_millis(5);
@@ -143,6 +143,7 @@ impl<H: Host> EventLoop<H> {
             && now - self.pacing.polled_at.get() < POLL_INTERVAL
             && !self.stopping.load(Ordering::Relaxed)
             && !self.ready.with(|ready| ready.is_empty())
+            && self.pacing.prompt_watches.get() == 0
             && !self.host.keeps_own_time()
             && !self.timers.with(|timers| timers.has_due(now))
     }
@@ -275,6 +276,8 @@ impl<'a, H: Host> Run<'a, H> {
 
 impl<H: Host> Drop for Run<'_, H> {
     fn drop(&mut self) {
+        // A stopped loop holds everything where a garbage collector can see it.
+        self.event_loop.drain_inbox();
         self.event_loop.stopping.store(false, Ordering::Relaxed);
         self.event_loop.disclaim();
     }

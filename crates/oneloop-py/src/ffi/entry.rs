@@ -57,6 +57,7 @@ pub(super) unsafe fn enter<R: Failure>(
 /// # Safety
 /// The calling thread is attached.
 pub(super) unsafe fn enter_infallible(body: impl for<'py> FnOnce(Python<'py>)) {
+    exit::protect_thread();
     // SAFETY: attached, by this function's contract. Unlike `enter` this takes no attachment of PyO3's:
     // CPython frees objects very late in its own shutdown, when asking for a thread state is not safe.
     let py = unsafe { Python::assume_attached() };

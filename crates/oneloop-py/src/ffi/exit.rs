@@ -16,8 +16,8 @@
 
 /// Prepares this thread for the interpreter's exit. Cheap when that was done before.
 ///
-/// Called where a thread comes into the loop to run Python code: making, running and closing a loop, calling it
-/// from outside, and entering a native type's methods.
+/// Called wherever a thread comes into Rust that may run Python code from there: all of the loop's methods, the slots and methods of native
+/// types, and what drops either.
 #[inline]
 pub(crate) fn protect_thread() {
     #[cfg(all(target_os = "linux", target_env = "gnu", not(Py_3_14)))]

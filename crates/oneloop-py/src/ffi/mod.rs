@@ -1,7 +1,7 @@
 //! Raw CPython: the crate's only `unsafe`.
 //!
-//! Everything here exists because PyO3 cannot say it: a native subclass of a Python class, a call
-//! that survives the interpreter ending the thread, an object slot that costs one word. Each file
+//! Everything here exists because PyO3 cannot say it: a native subclass of a Python class, a thread
+//! that survives the interpreter's exit, an object slot that costs one word. Each file
 //! offers safe functions with a stated contract; the rest of the crate denies `unsafe`.
 //!
 //! The promises rest on the GIL: `lib` declares `gil_used = true`, so a payload or a [`slot::Slot`]
