@@ -46,7 +46,11 @@ mod _core {
 fn refuse_without_gil(py: Python<'_>) -> PyResult<()> {
     use pyo3::exceptions::PyImportError;
 
-    if py.import("sys")?.call_method0("_is_gil_enabled")?.is_truthy()? {
+    if py
+        .import("sys")?
+        .call_method0("_is_gil_enabled")?
+        .is_truthy()?
+    {
         return Ok(());
     }
     Err(PyImportError::new_err(

@@ -96,7 +96,7 @@ fn watching_a_descriptor_makes_the_next_tick_poll() {
     let rig = rig();
     rig.script.deliver([]);
     rig.event_loop.push(call(|event_loop| {
-        let watched = event_loop.watch(5, Direction::Read, says("io"));
+        let watched = event_loop.watch(5, Direction::Read, says("io").patient());
         assert!(watched.is_ok());
         event_loop.push(call(|event_loop| {
             event_loop.host().log.say("second");

@@ -50,10 +50,10 @@ impl Nasty {
     /// A watch that holds it, and drops it with its last clone.
     fn watch(self) -> Watch {
         let shared = Rc::new(self);
-        Watch(Rc::new(move || {
+        Watch::new(move || {
             let _ = &shared;
             say("ready")
-        }))
+        })
     }
 
     /// A waker that holds it.

@@ -158,11 +158,31 @@ impl TestHost {
 
 /// A watch that becomes an entry by this function, each time its descriptor is ready.
 #[derive(Clone)]
-pub(crate) struct Watch(pub(crate) Rc<dyn Fn() -> Entry>);
+pub(crate) struct Watch {
+    entry: Rc<dyn Fn() -> Entry>,
+    wants_polls: bool,
+}
+
+impl Watch {
+    pub(crate) fn new(entry: impl Fn() -> Entry + 'static) -> Self {
+        Self {
+            entry: Rc::new(entry),
+            wants_polls: true,
+        }
+    }
+
+    /// The same, in no hurry.
+    pub(crate) fn patient(self) -> Self {
+        Self {
+            wants_polls: false,
+            ..self
+        }
+    }
+}
 
 /// A watch that says its name.
 pub(crate) fn says(name: &'static str) -> Watch {
-    Watch(Rc::new(move || say(name)))
+    Watch::new(move || say(name))
 }
 
 impl Host for TestHost {
@@ -210,7 +230,11 @@ impl Host for TestHost {
     }
 
     fn readiness(&self, watch: Watch) -> Entry {
-        (watch.0)()
+        (watch.entry)()
+    }
+
+    fn wants_polls(watch: &Watch) -> bool {
+        watch.wants_polls
     }
 
     fn check_signals(&self) -> Result<(), Failure> {

@@ -169,7 +169,9 @@ fn work(event_loop: &Rc<Loop>, left: u32) {
 #[test]
 fn io_waits_while_polls_are_skipped() {
     let rig = rig();
-    let watched = rig.event_loop.watch(5, Direction::Read, says("io"));
+    let watched = rig
+        .event_loop
+        .watch(5, Direction::Read, says("io").patient());
     assert!(watched.is_ok());
     rig.script.deliver([]);
     rig.script.deliver([rig.readable(5)]);
@@ -183,9 +185,26 @@ fn io_waits_while_polls_are_skipped() {
 }
 
 #[test]
-fn a_timer_that_falls_due_ends_the_skipping_and_does_not_overtake_io() {
+fn nothing_is_skipped_while_a_watch_wants_polls() {
     let rig = rig();
     let watched = rig.event_loop.watch(5, Direction::Read, says("io"));
+    assert!(watched.is_ok());
+    rig.script.deliver([]);
+    rig.script.deliver([]);
+    rig.script.deliver([rig.readable(5)]);
+    rig.event_loop.push(call(|event_loop| work(event_loop, 4)));
+    assert_eq!(
+        rig.run_dry(),
+        ["work 4", "work 3", "work 2", "io", "work 1", "work 0"]
+    );
+}
+
+#[test]
+fn a_timer_that_falls_due_ends_the_skipping_and_does_not_overtake_io() {
+    let rig = rig();
+    let watched = rig
+        .event_loop
+        .watch(5, Direction::Read, says("io").patient());
     assert!(watched.is_ok());
     rig.script.deliver([]);
     rig.script.deliver([rig.readable(5)]);

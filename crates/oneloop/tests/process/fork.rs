@@ -118,12 +118,12 @@ fn a_fork_in_the_middle_of_an_entry() {
         let (reader, mut writer) = UnixStream::pair().expect("a pair");
         let forks = Rc::clone(&children);
         // The watch of a level-triggered descriptor is still to run on both sides.
-        let watch = Watch(Rc::new(move || {
+        let watch = Watch::new(move || {
             let child = Child::fork_here();
             let side = if child.is_some() { "parent" } else { "child" };
             forks.borrow_mut().extend(child);
             say(side)
-        }));
+        });
         let watched = event_loop.watch(reader.as_raw_fd(), Direction::Read, watch);
         assert!(watched.is_ok());
         writer.write_all(b"x").expect("a byte");
