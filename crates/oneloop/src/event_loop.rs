@@ -310,9 +310,9 @@ impl<H: Host> EventLoop<H> {
         }
         self.executor.close();
         self.drop_tasks();
-        // What runs in these drops may queue more, which is dropped as well.
-        while self.drop_queued() {}
+        self.drop_queued();
         drop(self.inbox.close());
+        // What ran in these drops may have queued more, which is dropped as well.
         while self.drop_queued() {}
         drop(self.io.with(|io| io.driver.take()));
         Ok(())

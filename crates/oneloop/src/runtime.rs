@@ -154,11 +154,9 @@ impl Builder {
                     ));
                 }
             }
-            // Once it is done, turns that were under way are void.
-            if output.is_none()
-                && let Poll::Ready(value) = main.as_mut().poll(&mut context)
-            {
+            if let Poll::Ready(value) = main.as_mut().poll(&mut context) {
                 output = Some(value);
+                // At the end of this tick, which has no other turn in it: a wake since `begin` is one of the next tick's.
                 session.event_loop.stop();
             }
             Ok(())

@@ -35,9 +35,9 @@ fn both_sides_go_on_with_the_tasks_that_they_have() {
             });
             let sleepers: Vec<_> = sleepers.collect();
             yield_now().await;
+            let handle = Handle::current();
             child = Child::fork_here();
             // The loop can still be woken from other threads, which takes a descriptor of its own in the child.
-            let handle = Handle::current();
             let other = thread::spawn(move || handle.spawn(|| async { 7 })?.join());
             assert_eq!(join_all(sleepers).await, Vec::from_iter(0..10));
             while !other.is_finished() {

@@ -214,6 +214,29 @@ fn a_task_may_be_awaited_on_another_thread() -> io::Result<()> {
 }
 
 #[test]
+fn a_task_that_a_loop_elsewhere_wakes_stays_at_home() -> io::Result<()> {
+    run(async {
+        let task = spawn(async {
+            for _ in 0..100 {
+                yield_now().await;
+            }
+            7
+        });
+        // Awaited by a task over there, which this loop wakes when the output is there.
+        let outcome = in_thread(move || {
+            run(async {
+                let home = std::thread::current().id();
+                let awaiting =
+                    spawn(async move { (task.await, std::thread::current().id() == home) });
+                awaiting.await
+            })
+            .expect("a run")
+        });
+        assert_eq!(outcome.await, (7, true));
+    })
+}
+
+#[test]
 fn a_task_dropped_on_another_thread_is_dropped_on_its_own() -> io::Result<()> {
     run(async {
         // `Flag` is an `Rc`: only the handle crosses.

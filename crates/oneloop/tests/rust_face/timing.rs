@@ -4,8 +4,8 @@ use std::future::{Future, pending};
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -13,19 +13,26 @@ use oneloop::{
     Builder, Elapsed, Instant, join_all, now, sleep, sleep_until, spawn, timeout, yield_now,
 };
 
-use crate::support::{KINDS, Rig, call, rig};
+use crate::support::{KINDS, Log, Rig, call, rig};
 
 const MS: Duration = Duration::from_millis(1);
 
 /// Runs a task on a rig until nothing is left to do; what it said.
-fn simulate<F: Future<Output = ()> + 'static>(
-    rig: &Rig,
-    make: fn(crate::support::Log) -> F,
-) -> Vec<String> {
+fn simulate<F>(rig: &Rig, make: fn(Log) -> F) -> Vec<String>
+where
+    F: Future<Output = ()> + 'static,
+{
     let log = rig.log.clone();
-    rig.event_loop
-        .push(call(move |_| spawn(make(log)).detach()));
-    rig.run_dry()
+    let (send, receive) = mpsc::channel();
+    rig.event_loop.push(call(move |_| {
+        send.send(spawn(make(log))).expect("a test that waits");
+    }));
+    let said = rig.run_dry();
+    let task = receive.recv().expect("a task");
+    assert!(task.is_finished(), "the task is stuck");
+    // What it asserted in vain is told here.
+    oneloop::run(task).expect("a run");
+    said
 }
 
 #[test]
@@ -133,22 +140,24 @@ fn a_sleep_wakes_whoever_polled_it_last() {
 fn a_sleep_carried_to_another_loop_goes_on_there() -> io::Result<()> {
     for &kind in KINDS {
         let builder = Builder::new().driver(kind);
-        let mut carried = Box::pin(sleep(Duration::from_millis(3)));
+        let mut carried = Box::pin(sleep(3 * MS));
+        // One waker for both, so that nothing else gives the sleep a reason to arm a timer again.
+        let count = Arc::new(Count::default());
+        let waker = Waker::from(Arc::clone(&count));
+        let mut poll = || carried.as_mut().poll(&mut Context::from_waker(&waker));
         let start = builder.run(async {
-            let waker = Waker::noop();
-            assert!(
-                carried
-                    .as_mut()
-                    .poll(&mut Context::from_waker(waker))
-                    .is_pending()
-            );
+            assert!(poll().is_pending());
             now()
         })?;
-        let end = builder.run(async {
-            carried.await;
-            now()
+        builder.run(async {
+            assert!(poll().is_pending());
+            while count.0.load(Ordering::Relaxed) == 0 {
+                sleep(MS).await;
+                assert!(now() - start < 20_000 * MS, "its timer was left behind");
+            }
+            assert!(now() - start >= 3 * MS);
+            assert!(poll().is_ready());
         })?;
-        assert!(end - start >= 3 * MS);
     }
     Ok(())
 }
@@ -176,7 +185,7 @@ fn a_time_limit_cancels_what_is_too_slow() {
     assert_eq!(rig.clock.now().as_nanos(), 14_000_000);
 }
 
-struct SaysOnDrop(crate::support::Log);
+struct SaysOnDrop(Log);
 
 impl Drop for SaysOnDrop {
     fn drop(&mut self) {
