@@ -59,6 +59,17 @@ fn a_signal_ends_the_run_after_its_batch() {
 }
 
 #[test]
+fn a_signal_that_came_before_the_run_ends_it_at_once() {
+    let rig = rig();
+    rig.push(&["a"]);
+    rig.event_loop.host().signal.set(true);
+    let failure = rig.event_loop.run().expect_err("the signal");
+    assert!(matches!(failure, Failure::Signal));
+    assert_eq!(rig.log.take(), Vec::<String>::new());
+    assert_eq!(rig.run_dry(), ["a"]);
+}
+
+#[test]
 fn a_clock_that_fails_before_the_wait_loses_no_timer() {
     let rig = rig();
     rig.arm(5, "timer");

@@ -189,14 +189,19 @@ fn a_panic_is_a_failure_and_comes_out_when_all_is_gone() {
 fn a_panic_while_the_body_is_dropped_outranks_the_error() {
     let alive = Alive::default();
     let group = task_group(async |group| {
-        // Wakes up when it is cancelled, but is dropped only at its turn.
         alive.stuck(&group);
         group.spawn(async { Err::<(), _>("an error") });
         alive.stuck(&group);
         let _panics = PanicsOnDrop;
         pending().await
     });
-    let end = end_of_panicking_group(&alive, group);
+    let mut group = std::pin::pin!(group);
+    // Polled on every tick, so that it learns of the failure before its tasks have had the turn at which they are dropped.
+    let busy = std::future::poll_fn(|context| {
+        context.waker().wake_by_ref();
+        group.as_mut().poll(context)
+    });
+    let end = end_of_panicking_group(&alive, busy);
     assert_eq!(end, ("in a drop".to_owned(), 0));
 }
 

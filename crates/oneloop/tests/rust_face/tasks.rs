@@ -1,9 +1,12 @@
 //! Tasks: awaiting, cancelling, detaching, panicking.
 
 use std::cell::{Cell, RefCell};
-use std::future::pending;
+use std::future::{Future, pending, poll_fn};
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use oneloop::{Task, run, spawn, yield_now};
 
@@ -216,8 +219,10 @@ fn a_task_may_be_awaited_on_another_thread() -> io::Result<()> {
 #[test]
 fn a_task_that_a_loop_elsewhere_wakes_stays_at_home() -> io::Result<()> {
     run(async {
-        let task = spawn(async {
-            for _ in 0..100 {
+        let awaited = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&awaited);
+        let mut task = spawn(async move {
+            while !seen.load(Ordering::Relaxed) {
                 yield_now().await;
             }
             7
@@ -226,8 +231,14 @@ fn a_task_that_a_loop_elsewhere_wakes_stays_at_home() -> io::Result<()> {
         let outcome = in_thread(move || {
             run(async {
                 let home = std::thread::current().id();
-                let awaiting =
-                    spawn(async move { (task.await, std::thread::current().id() == home) });
+                let awaiting = spawn(async move {
+                    let output = poll_fn(|context| {
+                        let polled = Pin::new(&mut task).poll(context);
+                        awaited.store(true, Ordering::Relaxed);
+                        polled
+                    });
+                    (output.await, std::thread::current().id() == home)
+                });
                 awaiting.await
             })
             .expect("a run")
