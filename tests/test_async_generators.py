@@ -35,8 +35,7 @@ def test_the_hooks_are_the_loop_s_only_while_it_runs(loop):
     sys.set_asyncgen_hooks(firstiter, finalizer)
     try:
         during = loop.run_until_complete(main())
-        assert during.firstiter not in (None, firstiter)
-        assert during.finalizer not in (None, finalizer)
+        assert during == (loop._asyncgen_firstiter_hook, loop._asyncgen_finalizer_hook)
         assert tuple(sys.get_asyncgen_hooks()) == (firstiter, finalizer)
         loop.call_soon(lambda: sys.exit(3))
         with pytest.raises(SystemExit):
@@ -120,31 +119,37 @@ def test_asyncio_run_closes_them(loop_factory):
     assert log == ["closed numbers"]
 
 
-def test_an_error_while_closing_is_reported(loop_factory):
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), asyncio.CancelledError(), GeneratorExit(), StopAsyncIteration()], ids=repr
+)
+def test_an_error_while_closing_is_reported(loop_factory, error):
     async def failing():
         try:
             yield 1
         finally:
-            raise ValueError("while closing")
+            raise error
 
     def scenario(factory):
         loop = factory()
-        seen, kept = reports(loop), []
+        seen, kept, log = reports(loop), [], []
 
         async def main():
-            generator = failing()
-            kept.append(generator)
-            await generator.__anext__()
+            for generator in (numbers(log), failing(), numbers(log)):
+                kept.append(generator)
+                await generator.__anext__()
 
         loop.run_until_complete(main())
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
-        return [(sorted(report), plain(report["message"]), report["exception"]) for report in seen]
+        return [(sorted(report), plain(report["message"]), report["exception"]) for report in seen], log
 
-    ((keys, message, error),) = like_asyncio(scenario, loop_factory)
-    assert keys == ["asyncgen", "exception", "message"]
-    assert message.startswith("an error occurred during closing of asynchronous generator <async_generator object")
-    assert error == "ValueError('while closing')"
+    reported, log = like_asyncio(scenario, loop_factory)
+    assert log == ["closed numbers"] * 2
+    if isinstance(error, ValueError):
+        ((keys, message, exception),) = reported
+        assert keys == ["asyncgen", "exception", "message"]
+        assert message.startswith("an error occurred during closing of asynchronous generator <async_generator object")
+        assert exception == "ValueError('x')"
 
 
 def test_one_that_starts_after_the_shutdown_is_warned_about(loop_factory):

@@ -60,6 +60,8 @@ CONTEXTS = {
     "no exception at all": {"message": "m", "exception": None},
     "source traceback": {"message": "m", "source_traceback": []},
     "handle traceback": {"message": "m", "handle_traceback": []},
+    "keys of mixed case": {"message": "m", "B": 1, "a": 2},
+    "base exception": {"message": "m", "exception": asyncio.CancelledError()},
     "falsy exception": {"message": "m", "exception": type("Falsy", (Exception,), {"__bool__": lambda _: False})()},
 }
 
@@ -76,12 +78,16 @@ def test_every_context_is_logged_as_asyncio_logs_it(loop_factory, context):
         assert line == "ERROR: everything\nalpha: 'two'\nfuture: None\ntransport: []\nzeta: 1 [ValueError: x]"
 
 
-@pytest.mark.parametrize("context", [None, 42, "text", []], ids=repr)
+@pytest.mark.parametrize("context", [None, 42, "text", [], {1: 2, "message": "x"}, {None: 1, "a": 2}], ids=repr)
 def test_a_context_that_is_none_is_logged_too(loop_factory, context):
     def scenario(factory):
         seen = []
-        lines = log_of(factory, lambda loop: seen.append(raised(lambda: loop.call_exception_handler(context))))
-        return seen, lines
+
+        def action(loop):
+            seen.append(raised(lambda: loop.call_exception_handler(context)))
+            seen.append(raised(lambda: loop.default_exception_handler(context)))
+
+        return seen, log_of(factory, action)
 
     like_asyncio(scenario, loop_factory)
 
@@ -138,9 +144,10 @@ def test_a_handler_that_cannot_be_called_is_refused(loop_factory, handler):
     assert message == f"A callable object or None is expected, got {handler!r}"
 
 
-def test_a_handler_that_raises_is_logged(loop_factory):
+@pytest.mark.parametrize("error", [LookupError("x"), asyncio.CancelledError("x"), GeneratorExit("x")], ids=repr)
+def test_a_handler_that_raises_is_logged(loop_factory, error):
     def handler(loop, context):
-        raise LookupError("from the handler")
+        raise error
 
     def action(loop):
         loop.set_exception_handler(handler)
@@ -148,7 +155,7 @@ def test_a_handler_that_raises_is_logged(loop_factory):
 
     (line,) = like_asyncio(lambda factory: log_of(factory, action), loop_factory)
     assert line.startswith("ERROR: Unhandled error in exception handler\ncontext: {'message': 'Exception in callback")
-    assert line.endswith("[LookupError: from the handler]")
+    assert line.endswith(f"[{type(error).__name__}: x]")
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt("k"), SystemExit(3)], ids=repr)
@@ -233,29 +240,63 @@ def test_one_set_on_the_instance_is_called_as_well(loop_factory):
     assert message.startswith("Exception in callback")
 
 
-def test_a_handler_runs_in_the_context_that_this_interpreter_says(loop_factory):
-    variable = contextvars.ContextVar("variable", default="none")
+def test_a_handler_runs_in_the_context_of_the_culprit_where_asyncio_s_does(loop_factory):
+    variable = contextvars.ContextVar("variable", default="nobody's")
 
     def scenario(factory):
         loop, seen = factory(), []
         loop.set_exception_handler(lambda *_: seen.append(variable.get()))
-        context = contextvars.copy_context()
-        context.run(variable.set, "the callback's")
-        loop.call_soon(fail, context=context)
-        loop.call_later(0, fail, context=context)
 
-        async def main():
-            variable.set("the task's")
-            asyncio.get_running_loop().call_exception_handler({"task": asyncio.current_task()})
-            asyncio.get_running_loop().call_exception_handler({"future": loop.create_future()})
+        def context(name):
+            made = contextvars.copy_context()
+            made.run(variable.set, name)
+            return made
 
-        loop.run_until_complete(main())
+        async def sleep():
+            await asyncio.sleep(3600)
+
+        task = context("the task's").run(loop.create_task, sleep())
+        handle = loop.call_soon(fail, context=context("the handle's"))
+        loop.call_later(0, fail, context=context("the timer's"))
+        future = loop.create_future()
+        for culprits in (
+            {"task": task},
+            {"future": task},
+            {"future": future},
+            {"handle": handle},
+            {"future": task, "handle": handle},
+            {"task": future, "handle": handle},
+            {"task": None, "future": None, "handle": handle},
+            {"message": "nobody"},
+        ):
+            loop.call_exception_handler(culprits)
         run_once(loop)
-        loop.call_exception_handler({"message": "outside"})
+        run_once(loop)
+        task.cancel()
+        run_once(loop)
         loop.close()
         return seen
 
     like_asyncio(scenario, loop_factory)
+
+
+def test_a_subclass_may_override_both(loop_class):
+    seen = []
+
+    class Own(loop_class):
+        def call_exception_handler(self, context):
+            seen.append(("call", sorted(context)))
+            super().call_exception_handler(context)
+
+        def default_exception_handler(self, context):
+            seen.append(("default", sorted(context)))
+
+    loop = Own()
+    loop.call_soon(fail)
+    run_once(loop)
+    loop.close()
+    keys = ["exception", "handle", "message"]
+    assert seen == [("call", keys), ("default", keys)]
 
 
 def test_a_handler_may_schedule_and_stop(loop):

@@ -157,16 +157,19 @@ def test_what_cannot_be_called(loop_factory, debug, func):
     assert ("run_in_executor" in message) == debug
 
 
-def test_a_coroutine_function_is_refused_in_debug_mode_only(loop_factory, debug):
+@pytest.mark.parametrize("wrapped", [False, True], ids=["itself", "in a partial"])
+def test_a_coroutine_function_is_refused_in_debug_mode_only(loop_factory, debug, wrapped):
     async def coroutine_function():
         pass
+
+    function = functools.partial(coroutine_function) if wrapped else coroutine_function
 
     def scenario(factory):
         loop = factory()
         loop.set_debug(debug)
 
         async def main():
-            coroutine = await loop.run_in_executor(None, coroutine_function)
+            coroutine = await loop.run_in_executor(None, function)
             await loop.shutdown_default_executor()
             return await coroutine
 
@@ -294,8 +297,11 @@ def test_a_job_that_ends_after_the_loop_was_closed(loop_factory):
         with logged() as lines:
             loop.close()
             release.set()
+            refused = raised(lambda: executor.submit(int))
             executor.shutdown()
         assert not future.done()
+        assert refused[0] == "RuntimeError"
+        assert loop._default_executor is None
         return lines
 
     assert like_asyncio(scenario, loop_factory) == []
@@ -313,3 +319,43 @@ def test_to_thread_runs_beside_the_loop(loop):
         await loop.shutdown_default_executor()
 
     loop.run_until_complete(main())
+
+
+def test_a_second_shutdown_is_harmless(loop):
+    loop.run_until_complete(loop.run_in_executor(None, int))
+    for _ in range(2):
+        loop.run_until_complete(loop.shutdown_default_executor())
+
+
+def test_what_the_executor_raises_comes_out_of_the_shutdown(loop):
+    class Broken(concurrent.futures.ThreadPoolExecutor):
+        broken = True
+
+        def shutdown(self, wait=True, **keywords):
+            super().shutdown(wait, **keywords)
+            if self.broken:
+                raise ValueError("broken")
+
+    executor = Broken()
+    loop.set_default_executor(executor)
+    with pytest.raises(ValueError, match="broken"):
+        loop.run_until_complete(loop.shutdown_default_executor())
+    executor.broken = False
+
+
+def test_a_shutdown_that_is_cancelled_leaves_the_loop_usable(oneloop):
+    loop, release = oneloop.new_event_loop(), threading.Event()
+
+    async def main():
+        job = loop.run_in_executor(None, release.wait)
+        shutdown = asyncio.create_task(loop.shutdown_default_executor())
+        await asyncio.sleep(0)
+        shutdown.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await shutdown
+        release.set()
+        await job
+
+    loop.run_until_complete(main())
+    goes_on(loop)
+    loop.close()

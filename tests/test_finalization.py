@@ -189,7 +189,7 @@ for _ in range(2):
 loop.call_later(0.005, loop.stop)
 loop.run_forever()
 """
-    count = 40 if loop_name == "oneloop" else 10
+    count = 24 if loop_name == "oneloop" else 6
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         ended = list(pool.map(lambda _: run(program, loop_name), range(count)))
     assert [child for child in ended if not child.quiet] == []

@@ -1,8 +1,9 @@
 # mypy: allow-untyped-defs, allow-untyped-calls, no-check-untyped-defs
 """Random programs of callbacks, timers, cancellations and descriptors run in the same order as on asyncio's loop.
 
-A program is a tree of operations drawn from a seed: each callback records that it ran and performs its own operations. The clock is the
-program's own and moves only when the program says so, so that a timer is due at the same point on both loops.
+A program is a tree of operations drawn from a seed: each callback records that it ran and performs its own operations.
+The clock is the program's own and moves only when the program says so, so that a timer is due at the same point on both
+loops.
 """
 
 import asyncio
@@ -99,7 +100,7 @@ class Program:
         self.handles.append(self.loop.call_soon_threadsafe(self.callback()))
 
     def later(self):
-        # No two deadlines are equal: such timers run in the order of their making here, and in any order on asyncio's loop.
+        # No two deadlines are equal: such timers run in the order of their making here, in any order on asyncio's loop.
         delay = self.random.choice((0.0, 0.0, 1.0, 1.0, 2.0, 3.5, -1.0, float("inf"))) + len(self.handles) / 2**20
         self.handles.append(self.loop.call_later(delay, self.callback()))
 

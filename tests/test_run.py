@@ -1,5 +1,7 @@
 # mypy: allow-untyped-defs, allow-untyped-calls, no-check-untyped-defs
-"""The ways in: `oneloop.run`, `new_event_loop`, the policy, `install`, and asyncio's own Runner with our loops."""
+"""The ways in: `oneloop.run`, `new_event_loop` and its driver, and asyncio's own runners with our loops.
+
+(The package's names, the policy and `install` are in test_package.)"""
 
 import asyncio
 import gc
@@ -13,21 +15,12 @@ from helpers import children
 from helpers.compare import raised
 from helpers.loops import goes_on
 
-HAS_POLICIES = hasattr(asyncio.events, "AbstractEventLoopPolicy") or hasattr(asyncio.events, "_AbstractEventLoopPolicy")
-
 
 async def which():
     return asyncio.get_running_loop()
 
 
 # oneloop.run
-
-
-def test_run_returns_the_result_and_closes_the_loop(oneloop):
-    loop = oneloop.run(which())
-    assert isinstance(loop, oneloop.Loop)
-    assert loop.is_closed()
-    assert asyncio._get_running_loop() is None
 
 
 def test_run_raises_what_the_coroutine_raises(oneloop):
@@ -47,19 +40,6 @@ def test_run_takes_debug(oneloop):
     assert list(parameters) == ["main", "debug"]
     assert parameters["debug"].kind is inspect.Parameter.KEYWORD_ONLY
     assert parameters["debug"].default is None
-
-
-def test_run_inside_a_running_loop_is_refused(oneloop):
-    async def main():
-        coroutine = which()
-        try:
-            return raised(lambda: oneloop.run(coroutine))
-        finally:
-            coroutine.close()
-
-    kind, message = oneloop.run(main())
-    assert kind == "RuntimeError"
-    assert message.endswith("cannot be called from a running event loop")
 
 
 @pytest.mark.parametrize("what", [None, 42, "x", which], ids=repr)
@@ -160,87 +140,6 @@ def test_an_unknown_driver_is_named(oneloop):
     child = children.finish(children.start(["-c", program], "oneloop", ONELOOP_DRIVER="steam"))
     assert child.returncode == 1
     assert "steam" in child.err.splitlines()[-1]
-
-
-# Importing and installing
-
-
-def test_importing_changes_nothing_and_warns_about_nothing(oneloop):
-    program = """
-import asyncio, sys
-before = {name: dict(vars(module)) for name, module in sys.modules.items() if name.partition(".")[0] == "asyncio"}
-import oneloop
-for name, names in before.items():
-    now = vars(sys.modules[name])
-    assert set(now) - set(names) <= {"__warningregistry__"}, (name, set(now) - set(names))
-    assert all(now[key] is value for key, value in names.items()), name
-loop = asyncio.new_event_loop()
-assert not isinstance(loop, oneloop.Loop)
-loop.close()
-"""
-    child = children.run_program(program, "oneloop", options=("-W", "error"))
-    assert child.quiet, child
-
-
-def test_its_public_names(oneloop):
-    always, with_policies = {"run", "new_event_loop", "Loop", "__version__"}, {"install", "EventLoopPolicy"}
-    assert always <= set(oneloop.__all__) <= always | with_policies
-    for name in always | (with_policies if HAS_POLICIES else set()):
-        assert hasattr(oneloop, name), name
-        assert name in dir(oneloop), name
-    for name in with_policies if not HAS_POLICIES else ():
-        with pytest.raises(AttributeError, match="polic"):
-            getattr(oneloop, name)
-    assert oneloop.__version__[0].isdigit()
-    with pytest.raises(AttributeError, match="no_such_name"):
-        oneloop.no_such_name  # noqa: B018
-
-
-if HAS_POLICIES:
-
-    def test_install_makes_it_the_default(oneloop):
-        program = """
-import asyncio, oneloop, threading
-oneloop.install()
-async def main():
-    return type(asyncio.get_running_loop())
-assert asyncio.run(main()) is oneloop.Loop
-loop = asyncio.new_event_loop()
-assert type(loop) is oneloop.Loop
-asyncio.set_event_loop(loop)
-assert asyncio.get_event_loop() is loop
-loop.close()
-seen = []
-thread = threading.Thread(target=lambda: seen.append(asyncio.run(main())))
-thread.start()
-thread.join()
-assert seen == [oneloop.Loop]
-with asyncio.Runner() as runner:
-    assert type(runner.get_loop()) is oneloop.Loop
-"""
-        child = children.run_program(program, "oneloop", options=("-W", "ignore::DeprecationWarning"))
-        assert child.quiet, child
-
-    def test_the_policy_makes_our_loops(oneloop):
-        program = """
-import asyncio, oneloop
-policy = oneloop.EventLoopPolicy()
-assert isinstance(policy, getattr(asyncio.events, "_AbstractEventLoopPolicy", None) or asyncio.AbstractEventLoopPolicy)
-loop = policy.new_event_loop()
-assert type(loop) is oneloop.Loop
-policy.set_event_loop(loop)
-assert policy.get_event_loop() is loop
-policy.set_event_loop(None)
-loop.close()
-asyncio.set_event_loop_policy(policy)
-async def main():
-    return type(asyncio.get_running_loop())
-assert asyncio.run(main()) is oneloop.Loop
-asyncio.set_event_loop_policy(None)
-assert asyncio.run(main()) is not oneloop.Loop
-"""
-        child = children.run_program(program, "oneloop", options=("-W", "ignore::DeprecationWarning"))
-        assert child.quiet, child
 
 
 def test_a_warning_free_life(oneloop):
