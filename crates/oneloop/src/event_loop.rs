@@ -373,8 +373,8 @@ impl<H: Host> EventLoop<H> {
 
     #[cold]
     fn renew(&self, generation: u64) -> io::Result<()> {
-        if self.place() == Place::Outside {
-            // The thread that ran the loop does not exist in this process.
+        // Not by `place`: a new thread may have got the memory, and so the number, of the one that was lost.
+        if !sys::survived_forks(self.generation.get(), self.owner.load(Ordering::Relaxed)) {
             self.disclaim();
         }
         self.rebuild_driver()?;

@@ -211,33 +211,42 @@ fn a_loop_whose_thread_was_lost_while_it_waited_can_be_run_by_the_child() {
         while !is_asleep(thread.get()) {
             thread::yield_now();
         }
+        let child = Child::fork(|| run_inherited(address));
+        assert_eq!(child.wait(), End::Well);
+        // In a new thread of the child, which may well get the memory of the lost one and be mistaken for it.
         let child = Child::fork(|| {
-            let event_loop: *const Loop = std::ptr::with_exposed_provenance(address);
-            #[expect(
-                unsafe_code,
-                reason = "a Python object outlives the thread that used it"
-            )]
-            // SAFETY: the thread that owns the `Rc` does not exist in this process, so nobody else uses or drops the loop.
-            let event_loop = unsafe {
-                Rc::increment_strong_count(event_loop);
-                Rc::from_raw(event_loop)
-            };
-            adopt_shared(&event_loop);
-            assert_eq!(event_loop.place(), Place::Outside);
-            event_loop.push(call(|event_loop| {
-                event_loop.host().log.say("run by the child");
-                event_loop.stop();
-            }));
-            event_loop.run().expect("a run");
-            assert_eq!(event_loop.host().log.take(), ["run by the child"]);
-            assert_eq!(event_loop.place(), Place::Stopped);
-            event_loop.close().expect("closing");
+            let runner = thread::spawn(move || run_inherited(address));
+            runner.join().expect("a thread");
         });
         assert_eq!(child.wait(), End::Well);
         let stopped = remote.call(Box::new(|| this_loop().expect("the loop").stop()));
         assert!(stopped.is_ok());
         runner.join().expect("a thread");
     });
+}
+
+/// In a child without the thread that made this loop and ran it.
+#[cfg(target_os = "linux")]
+fn run_inherited(address: usize) {
+    let event_loop: *const Loop = std::ptr::with_exposed_provenance(address);
+    #[expect(
+        unsafe_code,
+        reason = "a Python object outlives the thread that used it"
+    )]
+    // SAFETY: the thread that owns the `Rc` does not exist in this process, so nobody else uses or drops the loop.
+    let event_loop = unsafe {
+        Rc::increment_strong_count(event_loop);
+        Rc::from_raw(event_loop)
+    };
+    adopt_shared(&event_loop);
+    event_loop.push(call(|event_loop| {
+        event_loop.host().log.say("run by the child");
+        event_loop.stop();
+    }));
+    event_loop.run().expect("a run");
+    assert_eq!(event_loop.host().log.take(), ["run by the child"]);
+    assert_eq!(event_loop.place(), Place::Stopped);
+    event_loop.close().expect("closing");
 }
 
 #[cfg(target_os = "linux")]
