@@ -110,6 +110,32 @@ where
 }
 
 /// What the body of a [`task_group`] spawns its tasks with. A clone may go into the tasks, to spawn more.
+///
+/// # Examples
+///
+/// ```
+/// use oneloop::TaskGroup;
+///
+/// /// Visits a tree of this depth, each node in a task of its own.
+/// fn visit(group: &TaskGroup<()>, depth: u32) {
+///     for _ in 0..depth {
+///         let inner = group.clone();
+///         group.spawn(async move {
+///             visit(&inner, depth - 1);
+///             Ok(())
+///         });
+///     }
+/// }
+///
+/// # oneloop::run(async {
+/// let visited = oneloop::task_group(async |group| {
+///     visit(&group, 3);
+///     Ok(())
+/// });
+/// assert_eq!(visited.await, Ok(()));
+/// # })?;
+/// # std::io::Result::Ok(())
+/// ```
 pub struct TaskGroup<E> {
     shared: Rc<Shared<E>>,
 }
@@ -196,12 +222,41 @@ impl<E> fmt::Debug for TaskGroup<E> {
 ///
 /// Awaiting panics if the task failed or was cancelled with its group, which only somebody outside of the group can meet, and if the value
 /// was taken before.
+///
+/// # Examples
+///
+/// ```
+/// # oneloop::run(async {
+/// let sum = oneloop::task_group(async |group| {
+///     let tasks: Vec<_> = (0..4).map(|n| group.spawn(async move { Ok(n * n) })).collect();
+///     Ok::<_, ()>(oneloop::join_all(tasks).await.iter().sum::<i32>())
+/// });
+/// assert_eq!(sum.await, Ok(14));
+/// # })?;
+/// # std::io::Result::Ok(())
+/// ```
 pub struct GroupTask<T> {
     outcome: Rc<Outcome<T>>,
 }
 
 impl<T> GroupTask<T> {
     /// Whether the task has ended, whatever way.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # oneloop::run(async {
+    /// oneloop::task_group(async |group| {
+    ///     let task = group.spawn(async { Ok::<_, ()>(()) });
+    ///     assert!(!task.is_finished());
+    ///     oneloop::yield_now().await;
+    ///     assert!(task.is_finished());
+    ///     Ok(())
+    /// })
+    /// .await
+    /// # })?.unwrap();
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn is_finished(&self) -> bool {
         self.outcome
             .0

@@ -192,6 +192,20 @@ impl<T> JoinHandle<T> {
     /// # Panics
     ///
     /// If the task did, and on the loop's own thread, where it would wait for itself.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # oneloop::run(async {
+    /// let handle = oneloop::Handle::current();
+    /// std::thread::spawn(move || {
+    ///     let answer = handle.spawn(|| async { 6 * 7 })?.join()?;
+    ///     println!("{answer}");
+    ///     Ok::<_, oneloop::LoopClosed>(())
+    /// });
+    /// # })?;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn join(self) -> Result<T, LoopClosed> {
         assert!(
             !self.origin.runs_here(),
@@ -205,6 +219,17 @@ impl<T> JoinHandle<T> {
     /// # Panics
     ///
     /// If the task did.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # oneloop::run(async {
+    /// let stuck = oneloop::Handle::current().spawn(std::future::pending::<()>)?;
+    /// assert_eq!(stuck.cancel().await, None);
+    /// # Ok::<_, oneloop::LoopClosed>(())
+    /// # })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub async fn cancel(mut self) -> Option<T> {
         if self.origin.is_lost() {
             return None;
@@ -216,6 +241,19 @@ impl<T> JoinHandle<T> {
     }
 
     /// Whether the task is done or dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # oneloop::run(async {
+    /// let task = oneloop::Handle::current().spawn(|| async {})?;
+    /// assert!(!task.is_finished());
+    /// oneloop::yield_now().await;
+    /// assert!(task.is_finished());
+    /// # Ok::<_, oneloop::LoopClosed>(())
+    /// # })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn is_finished(&self) -> bool {
         self.task.as_ref().is_none_or(FallibleTask::is_finished)
     }
@@ -254,6 +292,16 @@ impl<T> fmt::Debug for JoinHandle<T> {
 }
 
 /// The loop that was asked is closed.
+///
+/// # Examples
+///
+/// ```
+/// let handle = oneloop::run(async { oneloop::Handle::current() })?;
+/// let refused = handle.spawn(|| async {}).unwrap_err();
+/// assert_eq!(refused, oneloop::LoopClosed);
+/// assert_eq!(refused.to_string(), "the event loop is closed");
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LoopClosed;
 

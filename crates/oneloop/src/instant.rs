@@ -10,6 +10,21 @@ use std::time::Duration;
 use crate::sys;
 
 /// A point in time on a loop's clock, in nanoseconds. Arithmetic saturates: `Instant::FAR_FUTURE` never comes.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// # oneloop::run(async {
+/// let start = oneloop::now();
+/// let later = start + Duration::from_millis(20);
+/// assert_eq!(later - start, Duration::from_millis(20));
+/// assert_eq!(start - later, Duration::ZERO);
+/// assert_eq!(start + Duration::MAX, oneloop::Instant::FAR_FUTURE);
+/// # })?;
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Instant(i64);
 

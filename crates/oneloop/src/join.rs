@@ -41,6 +41,18 @@ where
 }
 
 /// The future of [`join_all`]. Dropping it drops all that it waits for.
+///
+/// # Examples
+///
+/// ```
+/// use std::future::Ready;
+///
+/// # oneloop::run(async {
+/// let all: oneloop::JoinAll<Ready<u32>> = oneloop::join_all([1, 2].map(std::future::ready));
+/// assert_eq!(all.await, [1, 2]);
+/// # })?;
+/// # std::io::Result::Ok(())
+/// ```
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct JoinAll<F: Future> {
     outputs: Collect<FuturesOrdered<F>, Vec<F::Output>>,

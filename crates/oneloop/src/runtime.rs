@@ -72,6 +72,13 @@ pub struct Builder {
 
 impl Builder {
     /// What [`run`] does.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert_eq!(oneloop::Builder::new().run(async { 7 })?, 7);
+    /// # std::io::Result::Ok(())
+    /// ```
     pub const fn new() -> Self {
         Self {
             driver: None,
@@ -80,6 +87,16 @@ impl Builder {
     }
 
     /// Waits with this driver, whatever `ONELOOP_DRIVER` says.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use oneloop::{Builder, DriverKind};
+    ///
+    /// let best = Builder::new().driver(DriverKind::Best);
+    /// assert_eq!(best.run(async { 7 })?, 7);
+    /// # std::io::Result::Ok(())
+    /// ```
     pub const fn driver(mut self, kind: Kind) -> Self {
         self.driver = Some(kind);
         self

@@ -101,6 +101,22 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
 }
 
 /// The future of [`sleep`] and [`sleep_until`]. Dropping it cancels its timer.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// struct Backoff {
+///     pause: oneloop::Sleep,
+/// }
+///
+/// # oneloop::run(async {
+/// let backoff = Backoff { pause: oneloop::sleep(Duration::from_millis(1)) };
+/// backoff.pause.await;
+/// # })?;
+/// # std::io::Result::Ok(())
+/// ```
 #[must_use = "a sleep does nothing unless it is awaited"]
 pub struct Sleep {
     end: End,
@@ -212,6 +228,22 @@ pub async fn timeout<F: Future>(duration: Duration, future: F) -> Result<F::Outp
 }
 
 /// The time that a [`timeout`] gave was over.
+///
+/// # Examples
+///
+/// ```
+/// use std::io;
+/// use std::time::Duration;
+///
+/// async fn impatient() -> io::Result<()> {
+///     oneloop::timeout(Duration::from_millis(1), std::future::pending::<()>()).await?;
+///     Ok(())
+/// }
+///
+/// let error = oneloop::run(impatient())?.unwrap_err();
+/// assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+/// # io::Result::Ok(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Elapsed;
 

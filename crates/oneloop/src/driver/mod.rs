@@ -27,6 +27,15 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// Which driver to make.
+///
+/// # Examples
+///
+/// ```
+/// use oneloop::DriverKind;
+///
+/// assert_eq!("portable".parse(), Ok(DriverKind::Portable));
+/// assert!("kqueue".parse::<DriverKind>().is_err());
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Kind {
     /// The first that works here, best first.
