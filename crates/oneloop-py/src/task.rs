@@ -91,6 +91,11 @@ fn default_task<'py>(
     let Some(keywords) = keywords else {
         return call::with_names(class, [coroutine, event_loop], names::loop_keyword(py)?);
     };
+    if keywords.contains(names::r#loop(py))? {
+        return Err(PyTypeError::new_err(
+            "create_task() got multiple values for keyword argument 'loop'",
+        ));
+    }
     let keywords = keywords.copy()?;
     keywords.set_item(names::r#loop(py), event_loop)?;
     call::with_keywords(class, &PyTuple::new(py, [coroutine])?, Some(&keywords))
