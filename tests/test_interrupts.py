@@ -404,7 +404,7 @@ loop.run_forever()
 loop.close()
 say(count)
 """,
-        loop_name,
+        "oneloop",
     )
     assert child.quiet, child
     assert child.out.splitlines() == ["300"]
