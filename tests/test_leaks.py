@@ -127,10 +127,7 @@ def rounds(loop_factory, use, close):
     gc.collect()
 
 
-@pytest.mark.parametrize("close", [True, False], ids=["closed", "dropped"])
-@pytest.mark.parametrize("use", USES, ids=lambda use: use.__name__)
-@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
-def test_nothing_is_left_of_a_loop(loop_factory, use, close):
+def expect_no_growth(loop_factory, use, close):
     rounds(loop_factory, use, close)
     before = descriptors(), objects(), threading.active_count()
     rounds(loop_factory, use, close)
@@ -139,6 +136,21 @@ def test_nothing_is_left_of_a_loop(loop_factory, use, close):
     # Caches of the interpreter may grow by a few; a leak grows with each of the rounds.
     assert after[1] - before[1] < ROUNDS
     assert after[2] == before[2]
+
+
+@pytest.mark.parametrize("use", USES, ids=lambda use: use.__name__)
+def test_nothing_is_left_of_a_closed_loop(loop_factory, use):
+    expect_no_growth(loop_factory, use, close=True)
+
+
+# In a cycle the collector may finalize the sockets of asyncio's own loop before the loop, whose finalizer then fails.
+# So what becomes of a loop that is only dropped is asked of ours alone (of asyncio's in test_close, without a cycle).
+
+
+@pytest.mark.parametrize("use", USES, ids=lambda use: use.__name__)
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+def test_nothing_is_left_of_a_dropped_loop(oneloop, use):
+    expect_no_growth(oneloop.new_event_loop, use, close=False)
 
 
 @pytest.mark.parametrize("use", USES, ids=lambda use: use.__name__)
@@ -155,13 +167,13 @@ def test_a_closed_loop_is_freed(loop_factory, use):
 @pytest.mark.parametrize(
     "through", ["callback", "timer", "watcher", "threadsafe", "handle", "attribute", "subclass", "future", "task"]
 )
-def test_a_loop_dropped_in_a_cycle_is_freed_and_warned_about(loop_class, through):
+def test_a_loop_dropped_in_a_cycle_is_freed_and_warned_about(oneloop, through):
     before = descriptors()
     with warnings.catch_warnings(record=True) as caught, contextlib.ExitStack() as stack:
         warnings.simplefilter("always")
         ours, _ = (stack.enter_context(end) for end in socket.socketpair())
 
-        class Mine(loop_class):
+        class Mine(oneloop.Loop):
             def method(self):
                 pass
 
