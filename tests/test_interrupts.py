@@ -394,7 +394,7 @@ loop = new_event_loop()
 count = 0
 for number in range(300):
     try:
-        signal.setitimer(signal.ITIMER_REAL, 1e-6 + number % 100 * 2e-6, {repeat})
+        signal.setitimer(signal.ITIMER_REAL, 1e-6 + number % 100 * 2e-6)
         loop.run_forever()
     except Alarm:
         count += 1
