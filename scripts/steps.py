@@ -43,6 +43,7 @@ class Outcome:
 
 
 def run_step(step: Step) -> Outcome:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # not to die before the step has been ended
     settings = [f"{name}={shlex.quote(value)}" for name, value in step.environment.items()]
     print(f"\n==> {step.name}: {' '.join([*settings, shlex.join(step.command)])}", flush=True)
     start = time.monotonic()
