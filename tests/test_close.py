@@ -435,8 +435,11 @@ def test_forgetting_a_loop_that_another_thread_has_called_frees_it(loop_factory)
             warnings.simplefilter("always")
             forgotten = called_at_the_end(call)
             gc.collect()
-        assert forgotten() is None
         assert [str(warning.message).partition(" <")[0] for warning in caught] == ["unclosed event loop"]
+        # The record names its source, and so keeps it; from 3.15 on a weak reference outlives the finalizer and sees that.
+        caught.clear()
+        gc.collect()
+        assert forgotten() is None
     assert os.listdir("/proc/self/fd") == before
 
 

@@ -207,10 +207,13 @@ def test_a_loop_dropped_in_a_cycle_is_freed_and_warned_about(oneloop, through):
         gone = weakref.ref(loop)
         del loop, Mine
         gc.collect()
+        messages = [str(warning.message).partition(" <")[0] for warning in caught]
+        # The record names its source, and so keeps it; from 3.15 on a weak reference outlives the finalizer and sees that.
+        caught.clear()
         gc.collect()
         assert gone() is None
     assert descriptors() == before
-    assert [str(warning.message).partition(" <")[0] for warning in caught] == ["unclosed event loop"]
+    assert messages == ["unclosed event loop"]
 
 
 def test_handles_are_freed_when_they_have_run(loop):

@@ -3,7 +3,7 @@
 //! asyncio changed both in patch releases, so the convention is read off its own method's signature when the module is imported, not off a
 //! version number.
 
-use pyo3::exceptions::{PyDeprecationWarning, PyTypeError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
@@ -139,7 +139,7 @@ fn set_name(task: &Bound<'_, PyAny>, name: Option<Bound<'_, PyAny>>) -> PyResult
         Some(set_name) => set_name.call1((name,)).map(drop),
         None => PyErr::warn(
             py,
-            &py.get_type::<PyDeprecationWarning>(),
+            &py.get_type::<pyo3::exceptions::PyDeprecationWarning>(),
             c"Task.set_name() was added in Python 3.8, the method support will be mandatory for third-party task implementations since 3.13.",
             1,
         ),
