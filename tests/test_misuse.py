@@ -229,7 +229,7 @@ def test_a_coroutine_refused_because_the_loop_runs_is_still_the_caller_s(loop):
     assert contexts == []
 
 
-@pytest.mark.parametrize("what", [None, 42, "x", print, coroutine_function], ids=repr)
+@pytest.mark.parametrize("what", [None, 42, "x", print, coroutine_function], ids=plain)
 def test_run_until_complete_of_something_else(loop_factory, debug, what):
     def scenario(factory):
         return outcome(factory, debug, lambda loop: loop.run_until_complete(what))
@@ -289,7 +289,7 @@ def test_waiting_for_oneself_and_yielding_nonsense(loop_factory, debug):
     assert "42" in got_bad[1]
 
 
-@pytest.mark.parametrize("what", [None, 42, "x", print, coroutine_function], ids=repr)
+@pytest.mark.parametrize("what", [None, 42, "x", print, coroutine_function], ids=plain)
 def test_create_task_of_something_else(loop_factory, debug, what):
     def scenario(factory):
         return outcome(factory, debug, lambda loop: loop.create_task(what))

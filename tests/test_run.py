@@ -12,7 +12,7 @@ import warnings
 
 import pytest
 from helpers import children
-from helpers.compare import raised
+from helpers.compare import plain, raised
 from helpers.loops import goes_on
 
 
@@ -42,7 +42,7 @@ def test_run_takes_debug(oneloop):
     assert parameters["debug"].default is None
 
 
-@pytest.mark.parametrize("what", [None, 42, "x", which], ids=repr)
+@pytest.mark.parametrize("what", [None, 42, "x", which], ids=plain)
 def test_run_of_something_else_is_refused_as_by_asyncio(oneloop, what):
     assert raised(lambda: oneloop.run(what)) == raised(lambda: asyncio.run(what))
 

@@ -97,7 +97,7 @@ def test_a_task_has_the_given_name_or_one_of_its_own(loop):
     loop.run_until_complete(asyncio.wait(tasks))
 
 
-@pytest.mark.parametrize("name", ["", 7, None, object()], ids=repr)
+@pytest.mark.parametrize("name", ["", 7, None, object()], ids=plain)
 def test_any_name_is_a_name(loop_factory, name):
     def scenario(factory):
         loop = factory()
