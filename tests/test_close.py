@@ -436,7 +436,7 @@ def test_forgetting_a_loop_that_another_thread_has_called_frees_it(loop_factory)
             forgotten = called_at_the_end(call)
             gc.collect()
         assert [str(warning.message).partition(" <")[0] for warning in caught] == ["unclosed event loop"]
-        # The record names its source, and so keeps it; from 3.15 on a weak reference outlives the finalizer and sees that.
+        # The record keeps its source, which a weak reference sees from 3.15 on, where it outlives the finalizer.
         caught.clear()
         gc.collect()
         assert forgotten() is None

@@ -208,7 +208,7 @@ def test_a_loop_dropped_in_a_cycle_is_freed_and_warned_about(oneloop, through):
         del loop, Mine
         gc.collect()
         messages = [str(warning.message).partition(" <")[0] for warning in caught]
-        # The record names its source, and so keeps it; from 3.15 on a weak reference outlives the finalizer and sees that.
+        # The record keeps its source, which a weak reference sees from 3.15 on, where it outlives the finalizer.
         caught.clear()
         gc.collect()
         assert gone() is None
