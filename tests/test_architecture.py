@@ -46,7 +46,6 @@ ENGINE_UNSAFE = {
     "sys",
     "cell",
     "executor",  # the waker's vtable
-    "driver::epoll",  # says that an event which carries an integer may cross threads
     "driver::portable",  # `polling` makes registering a descriptor an unsafe call
     "driver::uring",
 }
