@@ -28,9 +28,15 @@ use loom::sync::{
 };
 
 use std::sync::{PoisonError, TryLockError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::driver::{Notifier, Notify};
 use crate::sys;
+
+/// How long a forked child waits for a lock that may have been lost. Generous, as a machine may be busy; it is only ever waited for in
+/// full by a child that cannot use the loop anyway.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// See the module.
 pub(crate) struct Inbox<T, N: Notify = Notifier> {
@@ -46,12 +52,12 @@ pub(crate) struct Inbox<T, N: Notify = Notifier> {
 
     /// In a forked child: the lock was held by a thread that does not exist here, so nobody may ask for it again.
     ///
-    /// Relaxed: set while the child has one thread; later ones are started after it.
+    /// Relaxed: it orders nothing; a thread that misses it finds out by itself.
     lost: AtomicBool,
 
     /// The fork generation of the process whose loop this inbox serves.
     ///
-    /// Relaxed: only the loop's thread asks, and whoever hands a loop to another thread synchronises the two.
+    /// Relaxed: a thread of a child that still sees its parent's only takes the longer way to the lock.
     generation: AtomicU64,
 }
 
@@ -188,22 +194,14 @@ impl<T, N: Notify + Clone> Inbox<T, N> {
 
     /// Keeps the items and takes the notifier of a new set. A closed inbox stays closed. For the loop's thread only.
     ///
-    /// In the child of a fork another thread of the parent may have held the lock, which is then locked here for good. So
-    /// it is not waited for, and if it is taken the inbox is given up: from now on every push is rejected instead of
-    /// hanging, what it held is out of reach, and the loop needs another one. In the process where the inbox was made
-    /// (a set is also replaced to get rid of a closed number's file) whoever has the lock gives it back, and this waits.
+    /// In the child of a fork another thread of the parent may have held the lock, which is then locked here for good. The
+    /// inbox is given up in that case (see [`Inbox::lock`]) and the loop needs another one.
     pub(crate) fn replace_after_fork(&self, notifier: N) -> Result<(), LockedByLostThread> {
-        let generation = sys::fork_generation();
-        let locked = if self.generation.load(Ordering::Relaxed) == generation {
-            self.lock()
-        } else {
-            self.try_lock()
-        };
-        let Some(mut state) = locked else {
-            self.lost.store(true, Ordering::Relaxed);
+        let Some(mut state) = self.lock() else {
             return Err(LockedByLostThread);
         };
-        self.generation.store(generation, Ordering::Relaxed);
+        self.generation
+            .store(sys::fork_generation(), Ordering::Relaxed);
         state.parked = false;
         let inherited = match &mut state.notifier {
             Some(present) => std::mem::replace(present, notifier),
@@ -214,20 +212,40 @@ impl<T, N: Notify + Clone> Inbox<T, N> {
         Ok(())
     }
 
+    /// The lock, or `None` if a thread holds it that this process does not have.
+    ///
+    /// In the process where the inbox was made, or has been renewed, whoever has the lock gives it back, and this waits. In a
+    /// forked child before that it may have been locked at the moment of the fork, for good; or another thread of the child is
+    /// just pushing. The two look alike, but what is done under the lock is done in no time: who does not give it back in
+    /// [`PATIENCE`] does not exist. Then the inbox is given up: every push is rejected instead of hanging, and what it held is
+    /// out of reach.
     fn lock(&self) -> Option<MutexGuard<'_, State<T, N>>> {
         if self.lost.load(Ordering::Relaxed) {
             return None;
+        }
+        if self.generation.load(Ordering::Relaxed) != sys::fork_generation() {
+            return self.lock_after_fork();
         }
         // Poisoning is ignored on purpose: nothing that runs under the lock can panic between two changes that belong
         // together, so the state is whole; and to refuse all work from then on would only add a second failure.
         Some(self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn try_lock(&self) -> Option<MutexGuard<'_, State<T, N>>> {
-        match self.state.try_lock() {
-            Ok(state) => Some(state),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
+    #[cold]
+    fn lock_after_fork(&self) -> Option<MutexGuard<'_, State<T, N>>> {
+        let begun = Instant::now();
+        loop {
+            match self.state.try_lock() {
+                Ok(state) => return Some(state),
+                Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) if begun.elapsed() < PATIENCE => {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                Err(TryLockError::WouldBlock) => {
+                    self.lost.store(true, Ordering::Relaxed);
+                    return None;
+                }
+            }
         }
     }
 

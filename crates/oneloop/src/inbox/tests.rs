@@ -231,9 +231,18 @@ fn a_replaced_notifier_does_not_open_a_closed_inbox() {
 }
 
 /// A set may be replaced in the parent too, while other threads push: then the lock is merely waited for.
+/// Also in a forked child, whose other threads push while its loop finds out that it was forked.
 #[test]
 fn a_lock_held_by_a_living_thread_is_waited_for() {
-    let (inbox, _) = inbox::<()>();
+    for forks in [0, 1] {
+        let (inbox, _) = inbox::<()>();
+        inbox.generation.fetch_add(forks, Ordering::SeqCst);
+        replace_while_held(&inbox);
+        assert!(inbox.push(()).is_ok());
+    }
+}
+
+fn replace_while_held(inbox: &Inbox<(), Counter>) {
     let (locked, release) = (Barrier::new(2), AtomicBool::new(false));
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -256,7 +265,6 @@ fn a_lock_held_by_a_living_thread_is_waited_for() {
         release.store(true, Ordering::SeqCst);
         assert!(replaced.join().is_ok_and(|result| result.is_ok()));
     });
-    assert!(inbox.push(()).is_ok());
 }
 
 /// As in a forked child: the generation is another one, and whoever has the lock will never give it back.
