@@ -1,29 +1,28 @@
 //! `_core.Loop`: the loop's methods, each of which parses, calls and converts.
 //!
 //! `python/oneloop` adds what is cold and about coroutines or text, and makes it an `asyncio.AbstractEventLoop`. The state is the
-//! engine's; here lie only what Python objects the loop refers to.
+//! engine's; here lie only what Python objects the loop refers to, running, closing and debug mode. Each part of the API has a file.
+
+mod scheduling;
+mod watching;
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
-use oneloop::engine::{Direction, Held, Kind, Place, TimerKey, monotonic};
-use pyo3::exceptions::{PyOverflowError, PyTypeError};
+use oneloop::engine::{Direction, Held, Kind, Place, TimerKey};
+use pyo3::exceptions::PyOverflowError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::clock;
 use crate::debug;
 use crate::entry::{Entry, Request};
 use crate::errors;
-use crate::ffi::call;
 use crate::ffi::{self, attached::Attached};
-use crate::handle::{Callback, Disarm, Handle, TimerHandle};
+use crate::handle::{Callback, Disarm, Handle};
 use crate::host::{Engine, PyHost};
-use crate::names;
-use crate::overrides::{self, Method};
-use crate::{run, task, watch};
+use crate::{run, watch};
 
 /// An event loop that runs for Python.
 #[pyclass(frozen, subclass, name = "Loop", module = "oneloop._core")]
@@ -241,145 +240,6 @@ impl Loop {
         self.engine(py).backend()
     }
 
-    /// Schedule callback(*args) for the next iteration; return its Handle.
-    #[pyo3(signature = (callback, *args, context=None))]
-    fn call_soon<'py>(
-        slf: &Bound<'py, Self>,
-        callback: Bound<'py, PyAny>,
-        args: Bound<'py, PyTuple>,
-        context: Option<Bound<'py, PyAny>>,
-    ) -> PyResult<Py<PyAny>> {
-        let py = slf.py();
-        let this = slf.get();
-        this.check_open(py)?;
-        let host = this.engine(py).host();
-        if host.debug.get() {
-            debug::check_thread(py, host.thread_id.get())?;
-            debug::check_callback(&callback, "call_soon")?;
-        }
-        let handle = Handle::new(this.callback(slf, callback, args, context))?;
-        this.queue(py, Entry::Callback(handle.clone_ref(py)))?;
-        Ok(handle.into())
-    }
-
-    /// Schedule callback(*args) from any thread; return its Handle.
-    #[pyo3(signature = (callback, *args, context=None))]
-    fn call_soon_threadsafe<'py>(
-        slf: &Bound<'py, Self>,
-        callback: Bound<'py, PyAny>,
-        args: Bound<'py, PyTuple>,
-        context: Option<Bound<'py, PyAny>>,
-    ) -> PyResult<Py<PyAny>> {
-        let py = slf.py();
-        let this = slf.get();
-        this.check_open(py)?;
-        if this.engine(py).host().debug.get() {
-            debug::check_callback(&callback, "call_soon_threadsafe")?;
-        }
-        let handle = Handle::new_thread_safe(this.callback(slf, callback, args, context))?;
-        this.queue(py, Entry::Callback(handle.clone_ref(py)))?;
-        Ok(handle.into())
-    }
-
-    /// Schedule callback(*args) to be called after delay seconds; return its TimerHandle.
-    #[pyo3(signature = (delay, callback, *args, context=None))]
-    fn call_later<'py>(
-        slf: &Bound<'py, Self>,
-        delay: &Bound<'py, PyAny>,
-        callback: Bound<'py, PyAny>,
-        args: Bound<'py, PyTuple>,
-        context: Option<Bound<'py, PyAny>>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let py = slf.py();
-        if delay.is_none() {
-            return Err(PyTypeError::new_err("delay must not be None"));
-        }
-        let when = clock::after(slf.as_any(), delay)?;
-        let Some(call_at) = overrides::find(slf.as_any(), Method::CallAt)? else {
-            return Self::call_at(slf, when, callback, args, context)
-                .map(|handle| handle.into_bound(py));
-        };
-        let mut all_args = vec![when, callback];
-        all_args.extend(args.iter());
-        let keywords = PyDict::new(py);
-        keywords.set_item(names::context(py), context)?;
-        call_at.call(PyTuple::new(py, all_args)?, Some(&keywords))
-    }
-
-    /// Schedule callback(*args) to be called when the loop's time reaches when, in seconds; return its TimerHandle.
-    #[pyo3(signature = (when, callback, *args, context=None))]
-    fn call_at<'py>(
-        slf: &Bound<'py, Self>,
-        when: Bound<'py, PyAny>,
-        callback: Bound<'py, PyAny>,
-        args: Bound<'py, PyTuple>,
-        context: Option<Bound<'py, PyAny>>,
-    ) -> PyResult<Py<PyAny>> {
-        let py = slf.py();
-        if when.is_none() {
-            return Err(PyTypeError::new_err("when cannot be None"));
-        }
-        let this = slf.get();
-        this.check_open(py)?;
-        let host = this.engine(py).host();
-        if host.debug.get() {
-            debug::check_thread(py, host.thread_id.get())?;
-            debug::check_callback(&callback, "call_at")?;
-        }
-        let deadline = clock::instant(&when)?;
-        let what = this.callback(slf, callback, args, context);
-        let timer = TimerHandle::new(when, what, Arc::clone(&this.disarm))?;
-        this.request(py, Request::Arm(deadline, timer.clone_ref(py)))?;
-        Ok(timer.into())
-    }
-
-    /// The loop's time in seconds: time.monotonic().
-    fn time(&self) -> f64 {
-        clock::seconds(monotonic())
-    }
-
-    /// Create a Future that belongs to the loop.
-    fn create_future<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        let py = slf.py();
-        call::with_names(
-            names::future_class(py)?,
-            [slf.as_any()],
-            names::loop_keyword(py)?,
-        )
-    }
-
-    /// Schedule a coroutine and return its Task. The keywords are those of the running interpreter's asyncio.
-    #[pyo3(signature = (coro, **kwargs))]
-    fn create_task<'py>(
-        slf: &Bound<'py, Self>,
-        coro: &Bound<'py, PyAny>,
-        kwargs: Option<&Bound<'py, PyDict>>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        task::create(slf.as_any(), coro, kwargs, || {
-            let this = slf.get();
-            this.check_open(slf.py())?;
-            Ok(this.task_factory(slf.py()))
-        })
-    }
-
-    /// Set the factory that create_task() uses: a callable (loop, coro, **kwargs) that returns a Future, or None for the default.
-    fn set_task_factory(&self, py: Python<'_>, factory: Bound<'_, PyAny>) -> PyResult<()> {
-        if !factory.is_none() && !factory.is_callable() {
-            return Err(PyTypeError::new_err(
-                "task factory must be a callable or None",
-            ));
-        }
-        let factory = (!factory.is_none()).then(|| factory.unbind());
-        let replaced = self.state.get(py).task_factory.replace(factory);
-        drop(replaced);
-        Ok(())
-    }
-
-    /// The task factory, or None.
-    fn get_task_factory<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
-        self.task_factory(py)
-    }
-
     /// Whether the loop is in debug mode.
     fn get_debug(&self, py: Python<'_>) -> bool {
         self.engine(py).host().debug.get()
@@ -408,62 +268,6 @@ impl Loop {
     #[setter]
     fn set_slow_callback_duration(&self, py: Python<'_>, seconds: f64) {
         self.engine(py).host().slow_callback_duration.set(seconds);
-    }
-
-    /// Call callback(*args) whenever fd, an int or an object with fileno(), is ready for reading.
-    #[pyo3(signature = (fd, callback, *args))]
-    fn add_reader<'py>(
-        slf: &Bound<'py, Self>,
-        fd: &Bound<'py, PyAny>,
-        callback: Bound<'py, PyAny>,
-        args: Bound<'py, PyTuple>,
-    ) -> PyResult<()> {
-        Self::watch(slf, Direction::Read, fd, callback, args)
-    }
-
-    /// Stop watching fd for reading; return whether it was watched.
-    fn remove_reader(slf: &Bound<'_, Self>, fd: &Bound<'_, PyAny>) -> PyResult<bool> {
-        Self::unwatch(slf, Direction::Read, fd)
-    }
-
-    /// Call callback(*args) whenever fd, an int or an object with fileno(), is ready for writing.
-    #[pyo3(signature = (fd, callback, *args))]
-    fn add_writer<'py>(
-        slf: &Bound<'py, Self>,
-        fd: &Bound<'py, PyAny>,
-        callback: Bound<'py, PyAny>,
-        args: Bound<'py, PyTuple>,
-    ) -> PyResult<()> {
-        Self::watch(slf, Direction::Write, fd, callback, args)
-    }
-
-    /// Stop watching fd for writing; return whether it was watched.
-    fn remove_writer(slf: &Bound<'_, Self>, fd: &Bound<'_, PyAny>) -> PyResult<bool> {
-        Self::unwatch(slf, Direction::Write, fd)
-    }
-
-    /// Call callback(*args) in the loop when the process receives the signal. Main thread only.
-    #[pyo3(signature = (sig, callback, *args))]
-    fn add_signal_handler<'py>(
-        slf: &Bound<'py, Self>,
-        sig: &Bound<'py, PyAny>,
-        callback: Bound<'py, PyAny>,
-        args: Bound<'py, PyTuple>,
-    ) -> PyResult<()> {
-        let py = slf.py();
-        debug::refuse_coroutine(&callback, "add_signal_handler")?;
-        let engine = slf.get().engine(py);
-        let signals = &engine.host().signals;
-        signals.add(engine, sig, || {
-            slf.get().check_open(py)?;
-            Handle::new(slf.get().callback(slf, callback, args, None))
-        })
-    }
-
-    /// Remove a signal's handler and restore its default; return whether there was one.
-    fn remove_signal_handler(&self, py: Python<'_>, sig: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let engine = self.engine(py);
-        engine.host().signals.remove(py, engine, sig)
     }
 
     /// In debug mode, the handle whose callback runs.
