@@ -22,7 +22,8 @@ ENGINE_TABLE = """
     sys <- instant
     sys, cell, driver::contract <- driver::epoll, driver::portable, driver::scripted, driver::uring <- driver
     instant, driver <- registry, timers, ready, inbox, host
-    registry, timers <- reactor <- current <- executor
+    sys, cell <- blocking
+    registry, timers, blocking <- reactor <- current <- executor
     ready, inbox, host, executor <- event_loop <- tick
     executor <- net, dns, process, signal, fs, time, sync
     executor <- task, handle, join

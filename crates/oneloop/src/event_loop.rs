@@ -8,6 +8,7 @@
 
 use std::cell::Cell;
 use std::io;
+use std::num::NonZero;
 use std::os::fd::{OwnedFd, RawFd};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use std::task::{Context, Poll, Waker};
 
 use async_task::Runnable;
 
+use crate::blocking::Pool;
 use crate::cell::OwnerCell;
 use crate::driver::{Driver, Events, Kind, Token};
 use crate::executor::Executor;
@@ -27,6 +29,10 @@ use crate::ready::Ring;
 use crate::registry::{Direction, Ready, Registry, Wait};
 use crate::sys;
 use crate::timers::{TimerKey, Timers};
+
+/// How many calls that block a loop has running at once. They wait for the network more than for a processor, so their number has nothing
+/// to do with that of the processors.
+const BLOCKING_CALLS: NonZero<usize> = NonZero::new(8).expect("not zero");
 
 /// What the ready ring and the inbox hold.
 pub(crate) enum Item<E> {
@@ -70,6 +76,7 @@ pub struct EventLoop<H: Host> {
     pub(crate) inbox: Arc<Inbox<Item<H::Entry>>>,
     remote: Arc<dyn Remote>,
     pub(crate) executor: Executor,
+    pool: Pool,
     pub(crate) pacing: Pacing,
     kind: Kind,
     backend: &'static str,
@@ -136,6 +143,7 @@ impl<H: Host> EventLoop<H> {
             remote: Arc::clone(&inbox) as Arc<dyn Remote>,
             inbox,
             executor: Executor::new(),
+            pool: Pool::new(BLOCKING_CALLS, "oneloop-pool"),
             pacing: Pacing {
                 polled_at: Cell::default(),
                 blocked_at: Cell::default(),
@@ -295,7 +303,7 @@ impl<H: Host> EventLoop<H> {
         });
     }
 
-    /// Closes the loop: refuses new tasks; drops every future; drops ring, timers, watches and inbox; then the driver. Everything
+    /// Closes the loop: refuses new tasks and blocking calls; drops every future; drops ring, timers, watches and inbox; then the driver. Everything
     /// foreign is dropped on this thread, outside every cell. A second call does nothing.
     ///
     /// # Errors
@@ -309,6 +317,7 @@ impl<H: Host> EventLoop<H> {
             return Ok(());
         }
         self.executor.close();
+        self.pool.close();
         self.drop_tasks();
         self.drop_queued();
         drop(self.inbox.close());
@@ -379,6 +388,7 @@ impl<H: Host> EventLoop<H> {
         }
         self.rebuild_driver()?;
         self.generation.set(generation);
+        self.pool.renew_after_fork();
         self.host.after_fork();
         Ok(())
     }
@@ -579,6 +589,10 @@ impl<H: Host> Reactor for EventLoop<H> {
 
     fn remote(&self) -> &Arc<dyn Remote> {
         &self.remote
+    }
+
+    fn pool(&self) -> &Pool {
+        &self.pool
     }
 }
 

@@ -32,6 +32,7 @@
 
 #![cfg_attr(loom, allow(dead_code, unused_imports))] // under loom only the inbox runs
 
+mod blocking;
 mod cell;
 mod current;
 mod driver;
@@ -55,6 +56,7 @@ mod timers;
 
 /// The engine, for those who host it: what the Python crate, a simulation or an embedder builds on.
 pub mod engine {
+    pub use crate::blocking::{Blocking, Pool};
     pub use crate::driver::{
         Backend, Call, Driver, Event, Events, Interest, Kind, LONGEST_WAIT, Mode, Notifier, Notify,
         Script, Scripted, Token, UnknownDriver,

@@ -12,6 +12,7 @@ use std::task::{Context, Poll, Waker};
 
 use async_task::Runnable;
 
+use crate::blocking::Pool;
 use crate::driver::Token;
 use crate::executor::Executor;
 use crate::instant::Instant;
@@ -79,6 +80,9 @@ pub trait Reactor {
 
     /// What may be sent to other threads.
     fn remote(&self) -> &Arc<dyn Remote>;
+
+    /// The loop's own threads for calls that block.
+    fn pool(&self) -> &Pool;
 }
 
 /// What other threads can ask of a loop. It may be kept for ever: it holds neither the loop nor a descriptor once the loop is closed.

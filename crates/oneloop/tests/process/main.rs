@@ -1,6 +1,7 @@
 //! What concerns the whole process: Ctrl-C, fork, the descriptors that are left. Each test does it in a forked child, which is thrown away.
 #![cfg(unix)]
 
+mod blocking;
 mod ctrl_c;
 mod descriptors;
 mod fork;
