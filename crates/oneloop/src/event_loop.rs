@@ -26,7 +26,7 @@ use crate::inbox::{Inbox, Rejected};
 use crate::instant::Instant;
 use crate::reactor::{Reactor, Remote, RemoteCall};
 use crate::ready::Ring;
-use crate::registry::{Direction, Ready, Registry, Wait};
+use crate::registry::{Admission, Direction, Manner, Ready, Registry, Seat, Wait};
 use crate::sys;
 use crate::timers::{TimerKey, Timers};
 
@@ -457,6 +457,38 @@ impl<H: Host> EventLoop<H> {
         any
     }
 
+    fn poll_in(
+        &self,
+        token: Token,
+        direction: Direction,
+        manner: Manner<'_>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.io.with(|io| io.registry.is_ready(token, direction)) {
+            return Poll::Ready(Ok(()));
+        }
+        let waker = context.waker().clone();
+        let wait = |io: &mut Io<_>| io.registry.wait(token, direction, manner, waker);
+        match self.io.with(wait) {
+            Wait::Ready(waker) => {
+                drop(waker);
+                Poll::Ready(Ok(()))
+            }
+            Wait::Gone(waker) => {
+                drop(waker);
+                Poll::Ready(Err(io::Error::from(io::ErrorKind::NotConnected)))
+            }
+            Wait::Pending(admission) => {
+                match admission {
+                    Admission::Kept => {}
+                    Admission::Spare(waker) => drop(waker),
+                    Admission::Displaced(waker) => waker.wake(),
+                }
+                Poll::Pending
+            }
+        }
+    }
+
     /// Why there is no driver.
     #[cold]
     fn no_driver(&self) -> io::Error {
@@ -519,24 +551,21 @@ impl<H: Host> Reactor for EventLoop<H> {
         direction: Direction,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.io.with(|io| io.registry.is_ready(token, direction)) {
-            return Poll::Ready(Ok(()));
-        }
-        let waker = context.waker().clone();
-        match self.io.with(|io| io.registry.wait(token, direction, waker)) {
-            Wait::Ready(waker) => {
-                drop(waker);
-                Poll::Ready(Ok(()))
-            }
-            Wait::Pending(waker) => {
-                drop(waker);
-                Poll::Pending
-            }
-            Wait::Gone(waker) => {
-                drop(waker);
-                Poll::Ready(Err(io::Error::from(io::ErrorKind::NotConnected)))
-            }
-        }
+        self.poll_in(token, direction, Manner::Passing, context)
+    }
+
+    fn poll_seated(
+        &self,
+        token: Token,
+        direction: Direction,
+        seat: &mut Option<Seat>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.poll_in(token, direction, Manner::Seated(seat), context)
+    }
+
+    fn leave(&self, token: Token, direction: Direction, seat: Seat) {
+        drop(self.io.with(|io| io.registry.leave(token, direction, seat)));
     }
 
     fn clear(&self, token: Token, direction: Direction) {

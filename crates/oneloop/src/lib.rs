@@ -66,7 +66,7 @@ pub mod engine {
     pub use crate::host::Host;
     pub use crate::instant::monotonic;
     pub use crate::reactor::{LoopRef, Reactor, Remote, RemoteCall};
-    pub use crate::registry::Direction;
+    pub use crate::registry::{Direction, Seat};
     pub use crate::tick::{POLL_INTERVAL, Refusal};
     pub use crate::timers::TimerKey;
 }

@@ -16,7 +16,7 @@ use crate::blocking::Pool;
 use crate::driver::Token;
 use crate::executor::Executor;
 use crate::instant::Instant;
-use crate::registry::Direction;
+use crate::registry::{Direction, Seat};
 use crate::timers::TimerKey;
 
 /// A running loop, as code on its thread holds it.
@@ -42,6 +42,9 @@ pub trait Reactor {
 
     /// Waits until the descriptor is ready in one direction. Readiness is remembered until [`Reactor::clear`], and may be spurious.
     ///
+    /// For poll functions that have nothing to keep a seat in. Of many that wait, the latest few are kept: an older one is woken to ask
+    /// again, so that wakers of tasks that are over do not pile up.
+    ///
     /// # Errors
     ///
     /// `NotConnected` if the registration has ended.
@@ -51,6 +54,23 @@ pub trait Reactor {
         direction: Direction,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<()>>;
+
+    /// As [`Reactor::poll_ready`], for a future: it takes a seat, which holds its latest waker, and has to [`Reactor::leave`] it when
+    /// it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reactor::poll_ready`].
+    fn poll_seated(
+        &self,
+        token: Token,
+        direction: Direction,
+        seat: &mut Option<Seat>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>>;
+
+    /// Gives a seat back. The registration may have ended.
+    fn leave(&self, token: Token, direction: Direction, seat: Seat);
 
     /// Forgets that the descriptor is ready, after an operation on it said `WouldBlock`.
     fn clear(&self, token: Token, direction: Direction);

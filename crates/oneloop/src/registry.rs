@@ -8,16 +8,21 @@
 //!
 //! - **watched** by the host (`add_reader`, push transports): level-triggered, and delivered again for as long as the condition lasts;
 //! - **registered** by Rust code through the `Reactor`: edge-triggered, with the readiness remembered here until the code that read
-//!   or wrote clears it, so that waiting costs no system call.
+//!   or wrote clears it, so that waiting costs no system call. Who waits is `waiters`' business.
 //!
 //! As `OwnerCell` asks, no method drops or clones a watch's owner or a waker that is foreign: what is removed is returned. (`W: Clone`
 //! is a reference count; see `Host::Watch`.)
+
+mod waiters;
 
 use std::io;
 use std::os::fd::RawFd;
 use std::task::Waker;
 
 use crate::driver::{Driver, Event, Interest, Mode, Token};
+pub use waiters::Seat;
+use waiters::Waiters;
+pub(crate) use waiters::{Admission, Manner};
 
 /// One of the two directions in which a descriptor can be ready.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -74,7 +79,15 @@ enum Occupant<W> {
 #[derive(Debug, Default)]
 struct Readiness {
     ready: bool,
-    waiters: Vec<Waker>,
+    waiters: Waiters,
+}
+
+impl Readiness {
+    /// Appends to `out` who waited.
+    fn set_ready<W>(&mut self, out: &mut Vec<Ready<W>>) {
+        self.ready = true;
+        out.extend(self.waiters.take_all().map(Ready::Wake));
+    }
 }
 
 #[derive(Debug)]
@@ -105,8 +118,8 @@ pub(crate) enum Delivery {
 pub(crate) enum Wait {
     /// The direction is ready; the waker comes back.
     Ready(Waker),
-    /// The waker is kept, or comes back because one that wakes the same task is kept already.
-    Pending(Option<Waker>),
+    /// The direction is not ready, and this became of the waker.
+    Pending(Admission),
     /// The registration is gone; the waker comes back.
     Gone(Waker),
 }
@@ -220,18 +233,28 @@ impl<W: Clone> Registry<W> {
     }
 
     /// Waits until a registered descriptor is ready in one direction.
-    pub(crate) fn wait(&mut self, token: Token, direction: Direction, waker: Waker) -> Wait {
-        let Some(state) = self.readiness(token, direction) else {
-            return Wait::Gone(waker);
-        };
-        if state.ready {
-            Wait::Ready(waker)
-        } else if state.waiters.iter().any(|waiter| waiter.will_wake(&waker)) {
-            Wait::Pending(Some(waker))
-        } else {
-            state.waiters.push(waker);
-            Wait::Pending(None)
+    pub(crate) fn wait(
+        &mut self,
+        token: Token,
+        direction: Direction,
+        manner: Manner<'_>,
+        waker: Waker,
+    ) -> Wait {
+        match self.readiness(token, direction) {
+            None => Wait::Gone(waker),
+            Some(state) if state.ready => Wait::Ready(waker),
+            Some(state) => Wait::Pending(state.waiters.admit(manner, waker)),
         }
+    }
+
+    /// Takes back the seat of a waiting future, and its waker. The registration may have ended.
+    pub(crate) fn leave(
+        &mut self,
+        token: Token,
+        direction: Direction,
+        seat: Seat,
+    ) -> Option<Waker> {
+        self.readiness(token, direction)?.waiters.leave(seat)
     }
 
     /// Whether a registered descriptor is known to be ready: the case in which no waker needs to be cloned.
@@ -249,16 +272,12 @@ impl<W: Clone> Registry<W> {
 
     /// Ends a registration and returns who waited for it, to be woken. The driver is told by `release` or `detach`.
     pub(crate) fn deregister(&mut self, token: Token) -> Vec<Waker> {
-        let Some(slot) = self.current_slot(token) else {
-            return Vec::new();
-        };
-        match slot.vacate() {
-            Occupant::Registered(state) => {
-                let mut waiters = state.read.waiters;
-                waiters.extend(state.write.waiters);
-                waiters
+        // A token is only ever handed out for a registration, and vacating ends its generation.
+        match self.current_slot(token).map(Slot::vacate) {
+            Some(Occupant::Registered(mut state)) => {
+                let readers = state.read.waiters.take_all();
+                readers.chain(state.write.waiters.take_all()).collect()
             }
-            // A token is only ever handed out for a registration, and vacating ends its generation.
             _ => Vec::new(),
         }
     }
@@ -282,9 +301,7 @@ impl<W: Clone> Registry<W> {
                     out.extend(watched.get(direction).clone().map(Ready::Watch));
                 }
                 Occupant::Registered(state) => {
-                    let state = state.get_mut(direction);
-                    state.ready = true;
-                    out.extend(state.waiters.drain(..).map(Ready::Wake));
+                    state.get_mut(direction).set_ready(out);
                 }
             }
         }
@@ -308,11 +325,8 @@ impl<W: Clone> Registry<W> {
                 }
                 Occupant::Registered(state) => {
                     if driver.add(fd, token, Interest::BOTH, Mode::Edge).is_err() {
-                        for direction in Direction::BOTH {
-                            let state = state.get_mut(direction);
-                            state.ready = true;
-                            out.extend(state.waiters.drain(..).map(Ready::Wake));
-                        }
+                        state.read.set_ready(out);
+                        state.write.set_ready(out);
                     }
                 }
             }
@@ -334,9 +348,9 @@ impl<W: Clone> Registry<W> {
                             .map(Ready::Watch),
                     );
                 }
-                Occupant::Registered(state) => {
-                    let waiters = state.read.waiters.into_iter().chain(state.write.waiters);
-                    out.extend(waiters.map(Ready::Wake));
+                Occupant::Registered(mut state) => {
+                    state.read.set_ready(&mut out);
+                    state.write.set_ready(&mut out);
                 }
             }
         }

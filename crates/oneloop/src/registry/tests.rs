@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{Delivery, Direction, Ready, Registry, Wait};
+use super::{Admission, Delivery, Direction, Manner, Ready, Registry, Seat, Wait};
 use crate::driver::{Driver, Event, Events, Kind, Token};
 
 const PLACES: usize = 5;
@@ -35,12 +35,20 @@ enum Operation {
     Register(usize),
     Deregister(usize, Ending),
     /// Waits for a direction of a registered descriptor.
-    Await(usize, Direction),
+    Await(usize, Direction, Waiting),
     /// Reads everything, then clears the readiness, as a stream does.
     ReadDry(usize),
     PeerWrites(usize),
     PeerCloses(usize),
     Poll,
+}
+
+/// How a future waits for a registered descriptor.
+#[derive(Clone, Copy, Debug)]
+enum Waiting {
+    Passing,
+    Seated,
+    GivingUp,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +61,13 @@ fn operation() -> impl Strategy<Value = Operation> {
     use Operation::*;
     let place = || 0..PLACES;
     let direction = || prop_oneof![Just(Direction::Read), Just(Direction::Write)];
+    let waiting = || {
+        prop_oneof![
+            Just(Waiting::Passing),
+            Just(Waiting::Seated),
+            Just(Waiting::GivingUp)
+        ]
+    };
     let ending = || prop_oneof![Just(Ending::Release), Just(Ending::Detach)];
     prop_oneof![
         4 => place().prop_map(Open),
@@ -63,7 +78,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         4 => (place(), direction()).prop_map(|(place, direction)| Unwatch(place, direction)),
         4 => place().prop_map(Register),
         2 => (place(), ending()).prop_map(|(place, ending)| Deregister(place, ending)),
-        4 => (place(), direction()).prop_map(|(place, direction)| Await(place, direction)),
+        6 => (place(), direction(), waiting()).prop_map(|(place, direction, waiting)| Await(place, direction, waiting)),
         3 => place().prop_map(ReadDry),
         4 => place().prop_map(PeerWrites),
         1 => place().prop_map(PeerCloses),
@@ -77,6 +92,8 @@ struct File {
     peer: Option<UnixStream>,
     readable: bool,
     standing: Standing,
+    /// Those of the present registration's waiting futures.
+    seats: [Option<Seat>; 2],
 }
 
 /// What the registry was told of a descriptor.
@@ -96,6 +113,7 @@ impl File {
             peer: Some(peer),
             readable: false,
             standing: Standing::Nothing,
+            seats: [None; 2],
         })
     }
 
@@ -166,7 +184,9 @@ impl Bench {
             Operation::Unwatch(place, direction) => self.unwatch(place, direction),
             Operation::Register(place) => self.register(place),
             Operation::Deregister(place, ending) => self.deregister(place, ending)?,
-            Operation::Await(place, direction) => self.wait_for(place, direction)?,
+            Operation::Await(place, direction, waiting) => {
+                self.wait_for(place, direction, waiting)?;
+            }
             Operation::ReadDry(place) => self.read_dry(place),
             Operation::PeerWrites(place) => {
                 if let Some(file) = &mut self.files[place]
@@ -284,6 +304,7 @@ impl Bench {
             let token = result.expect("a registration");
             assert!(!self.ended.contains(&token), "a token comes back");
             file.standing = Standing::Registered(token);
+            file.seats = [None; 2];
         } else {
             let error = result.expect_err("somebody has it");
             assert_eq!(error.kind(), std::io::ErrorKind::AlreadyExists);
@@ -310,8 +331,13 @@ impl Bench {
         Ok(())
     }
 
-    fn wait_for(&mut self, place: usize, direction: Direction) -> std::io::Result<()> {
-        let Some(file) = &self.files[place] else {
+    fn wait_for(
+        &mut self,
+        place: usize,
+        direction: Direction,
+        waiting: Waiting,
+    ) -> std::io::Result<()> {
+        let Some(file) = &mut self.files[place] else {
             return Ok(());
         };
         let Standing::Registered(token) = file.standing else {
@@ -322,13 +348,27 @@ impl Bench {
         let waker = std::task::Waker::from(Arc::clone(&woken));
         let known = self.registry.is_ready(token, direction);
         assert!(can || !known, "known to be ready, and is not");
-        match self.registry.wait(token, direction, waker) {
+        let seat = &mut file.seats[direction as usize];
+        let manner = match waiting {
+            Waiting::Passing => Manner::Passing,
+            Waiting::Seated | Waiting::GivingUp => Manner::Seated(seat),
+        };
+        match self.registry.wait(token, direction, manner, waker) {
             Wait::Ready(_) => assert!(known),
-            Wait::Pending(None) => {
+            Wait::Pending(admission) => {
                 assert!(!known);
+                if let Admission::Displaced(waker) = admission {
+                    waker.wake();
+                }
+                let gave_up = matches!(waiting, Waiting::GivingUp);
+                if gave_up {
+                    let seat = seat.take().expect("the seat that was just taken");
+                    assert!(self.registry.leave(token, direction, seat).is_some());
+                }
                 // If it can go on, the next poll says so.
                 self.poll()?;
-                assert_eq!(woken.0.load(Ordering::Relaxed) > 0, can);
+                let is_woken = woken.0.load(Ordering::Relaxed) > 0;
+                assert_eq!(is_woken, can && !gave_up);
             }
             other => panic!("{other:?}"),
         }
@@ -426,10 +466,11 @@ impl Bench {
             for direction in Direction::BOTH {
                 assert!(!self.registry.is_ready(*token, direction));
                 let waker = std::task::Waker::noop().clone();
-                assert!(matches!(
-                    self.registry.wait(*token, direction, waker),
-                    Wait::Gone(_)
-                ));
+                let mut seat = None;
+                let manner = Manner::Seated(&mut seat);
+                let wait = self.registry.wait(*token, direction, manner, waker);
+                assert!(matches!(wait, Wait::Gone(_)));
+                assert_eq!(seat, None);
             }
             let event = Event {
                 token: *token,

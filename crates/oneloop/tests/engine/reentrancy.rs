@@ -112,6 +112,12 @@ fn call_everything(event_loop: &Rc<Loop>, nasty: &Nasty) {
     {
         let mut context = std::task::Context::from_waker(Waker::noop());
         let _ = reactor.poll_ready(token, Direction::Read, &mut context);
+        let mut seat = None;
+        let _ = reactor.poll_seated(token, Direction::Read, &mut seat, &mut context);
+        if let Some(seat) = seat {
+            reactor.leave(token, Direction::Read, seat);
+        }
+        drop(reactor.pool().run(|| {}));
         reactor.clear(token, Direction::Read);
         let _ = reactor.read(token, &mut [0; 8]);
         assert!(reactor.detach(token).is_ok());
@@ -224,15 +230,16 @@ fn in_waiting_for_a_registered_descriptor() {
         let reactor: &dyn Reactor = &*event_loop;
         let (other, _peer) = UnixStream::pair().expect("a pair");
         let token = reactor.register(other.as_raw_fd()).expect("registered");
-        for _ in 0..3 {
+        let mut seat = None;
+        // More than are kept, and one after the other in the same seat.
+        for _ in 0..20 {
             let waker = Nasty::new(&census, 1, ours.as_raw_fd()).waker();
             let mut context = std::task::Context::from_waker(&waker);
-            assert!(
-                reactor
-                    .poll_ready(token, Direction::Read, &mut context)
-                    .is_pending()
-            );
+            let passing = reactor.poll_ready(token, Direction::Read, &mut context);
+            let seated = reactor.poll_seated(token, Direction::Read, &mut seat, &mut context);
+            assert!(passing.is_pending() && seated.is_pending());
         }
+        reactor.leave(token, Direction::Read, seat.expect("a seat"));
         reactor.release(token, other.into());
         close_and_count(event_loop, &census);
     }
