@@ -233,11 +233,36 @@ def test_a_wrong_option_is_named_with_the_usage(arguments):
     assert usage[0].startswith("usage: ")
 
 
-def test_without_a_program_it_says_what_is_missing():
-    ended = run()
-    assert (ended.returncode, ended.out) == (1, "")
-    assert ended.err.startswith("NotImplementedError: ")
-    assert len(ended.err.splitlines()) == 1
+SHELL = """\
+import asyncio, sys
+type(asyncio.get_running_loop()).__module__
+await asyncio.sleep(0.01, 42)
+async def f():
+    asyncio.get_running_loop().call_soon(print, "called")
+    await asyncio.sleep(0)
+    return 7
+
+kept = await f()
+kept, sys.argv, __name__
+1 / 0
+await asyncio.wait_for(asyncio.sleep(9), 0.01)
+exit(3)
+"""
+
+
+def shell(module):
+    ended = children.finish(children.start(["-m", module], "oneloop", PYTHON_BASIC_REPL="1"), SHELL)
+    return ended.returncode, [re.sub(r" at 0x\w+|line \d+", "", text) for text in (ended.out, ended.err)]
+
+
+def test_without_a_program_it_is_the_interactive_shell_of_asyncio():
+    status, (out, err) = shell("asyncio")
+    ours_status, (ours_out, ours_err) = shell("oneloop")
+    assert (ours_status, ours_err) == (status, err)
+    assert "'oneloop" in ours_out
+    normal = re.compile(r"'(asyncio\.unix_events|oneloop\._loop)'")
+    assert normal.sub("", ours_out) == normal.sub("", out)
+    assert "42" in out and "(7, " in out and "called" in out
 
 
 def test_the_comparison_sees_what_it_should(programs):

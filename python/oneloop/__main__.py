@@ -1,4 +1,4 @@
-"""``python -m oneloop``: run a script or a module with oneloop as asyncio's loop.
+"""``python -m oneloop``: run a script, a module or the interactive shell with oneloop as asyncio's loop.
 
 The program runs as ``python script.py`` or ``python -m module`` would run it, as a new ``__main__`` that stays until
 the interpreter exits (pickle, multiprocessing and atexit look there). Only ``asyncio.run`` and its relatives differ:
@@ -20,8 +20,10 @@ from oneloop import __version__, _default
 USAGE = """\
 usage: python -m oneloop script.py [arguments]
        python -m oneloop -m module [arguments]
+       python -m oneloop
 
 Run a program with oneloop as asyncio's event loop. A script may also be a directory or a zip file with a __main__.py.
+Without one, run the interactive shell in which await works: python -m asyncio, on oneloop.
 
   -m module      run a module of the import path, as python -m does
   -h, --help     show this text
@@ -33,7 +35,8 @@ def main() -> None:
     """Do what the command line says."""
     arguments = sys.argv[1:]
     if not arguments:
-        sys.exit("NotImplementedError: python -m oneloop needs a script for now: the async REPL is not there yet")
+        run_module("asyncio", [])
+        return
     first = arguments.pop(0)
     if first in ("-h", "--help"):
         print(USAGE, end="")
