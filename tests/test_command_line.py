@@ -5,6 +5,7 @@ What "as Python itself" means is not written down: every program is run without 
 compared.
 """
 
+import functools
 import json
 import py_compile
 import re
@@ -103,14 +104,17 @@ def programs(tmp_path):
     ids=" ".join,
 )
 def test_it_finds_itself_as_if_python_ran_it(programs, arguments, options):
-    if options == ["-I"]:
-        # Isolated: the environment that finds oneloop under test is ignored, unless it is installed.
-        probe = children.finish(children.start(["-I", "-c", "import oneloop"], "oneloop"))
-        if probe.returncode != 0:
-            options = ["-P", "-s"]
+    if options == ["-I"] and not oneloop_is_installed():
+        options = ["-P", "-s"]
     plain, ours = both(arguments, programs, options=options)
     assert (ours.returncode, normal(ours.err)) == (plain.returncode, normal(plain.err))
     assert ours.out == plain.out
+
+
+@functools.cache
+def oneloop_is_installed():
+    """An isolated interpreter ignores the environment, and finds oneloop only if it is installed."""
+    return children.finish(children.start(["-I", "-c", "import oneloop"], "oneloop")).returncode == 0
 
 
 def normal(err):
