@@ -285,6 +285,14 @@ def test_module_limit_ends_the_module(suite: Suite) -> None:
     assert report.failed() == {"Tests.test_a": "hang", "Tests.test_b": "not run"}
 
 
+def test_slow_start_is_no_hang(suite: Suite) -> None:
+    """On a busy machine an interpreter may take longer to start than a test may."""
+    suite.settings = "test_limit = 2\nmodule_limit = 2"
+    report = suite.run("time.sleep(2.5)\n" + PASSES.strip())
+    assert report.status == 0, report.output
+    assert report.module["passed_tests"] == ["Tests.test_it"]
+
+
 def test_crash_is_detected_and_the_tests_after_it_run(suite: Suite) -> None:
     report = suite.run(
         """

@@ -1,13 +1,16 @@
 """Runs one module's tests in processes of their own, and always comes back with an answer for each test.
 
 A test that exceeds its limit, or during which the process dies, is recorded as such, and the tests after it go on in a
-fresh process: one crash does not hide the others. A whole module has a limit too, which bounds all of this.
+fresh process: one crash does not hide the others. A whole module has a limit too, which bounds all of this; its time
+counts from the first test on. Starting a process and its exit have limits of their own, since how long an interpreter
+takes for them on a busy machine says nothing about a test.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import selectors
 import signal
@@ -23,6 +26,9 @@ from typing import Any
 from stdlib.conformance.tables import Module, Tables
 
 CHILD = Path(__file__).resolve().parent.parent / "child.py"
+START_LIMIT = 60.0
+EXIT_LIMIT = 30.0
+ABORT_LIMIT = 5.0
 
 
 @dataclass
@@ -77,19 +83,38 @@ def run_module(
     }
     run = Run()
     started = time.monotonic()
-    deadline = started + module.module_limit
+    limits = _Limits(module.test_limit, module.module_limit)
     pending = only
     while True:
         child = _Child(run, config | {"tests": sorted(pending) if pending is not None else None}, driver)
-        finished = child.follow(module.test_limit, deadline)
+        finished = child.follow(limits)
         wanted = [test for test in run.tests if only is None or test in only]
         left = {test for test in wanted if run.tests[test].outcome == "not run"}
-        if finished or not left or child.failed_outside_tests or time.monotonic() >= deadline:
+        if finished or not left or child.failed_outside_tests or limits.module_is_over():
             break
         pending = left
     run.tests = {test: outcome for test, outcome in run.tests.items() if only is None or test in only}
     run.seconds = time.monotonic() - started
     return run
+
+
+@dataclass
+class _Limits:
+    """Until when the next event has to come."""
+
+    test: float
+    module: float
+    _deadline: float = math.inf
+
+    def tests_begin(self) -> None:
+        """A process has collected its tests: the module's time counts from the first time on."""
+        self._deadline = min(self._deadline, time.monotonic() + self.module)
+
+    def of_next(self, limit: float) -> float:
+        return min(time.monotonic() + limit, self._deadline)
+
+    def module_is_over(self) -> bool:
+        return time.monotonic() >= self._deadline
 
 
 class _Child:
@@ -101,12 +126,12 @@ class _Child:
         self._driver = driver
         self._current: str | None = None
         self._last: str | None = None
+        self._collected = False
         self._done = False
         self._missing: dict[str, list[str]] = {}
-        self._holder = Outcome("not run")
         self.failed_outside_tests = False
 
-    def follow(self, test_limit: float, deadline: float) -> bool:
+    def follow(self, limits: _Limits) -> bool:
         """Start, listen and wait; true if the process reported its end itself."""
         with tempfile.TemporaryDirectory(prefix="oneloop-stdlib-") as folder:
             log_path = Path(folder, "output")
@@ -128,7 +153,7 @@ class _Child:
                 )
             os.close(writer)
             try:
-                hung = not self._listen(reader, test_limit, deadline)
+                hung = not self._listen(reader, limits)
                 self._end(process, hung)
             finally:
                 os.close(reader)
@@ -137,13 +162,13 @@ class _Child:
         self._settle(process.returncode, hung, output)
         return self._done
 
-    def _listen(self, reader: int, test_limit: float, deadline: float) -> bool:
+    def _listen(self, reader: int, limits: _Limits) -> bool:
         """Take events until the pipe closes or the child is done; false if a limit passed."""
         os.set_blocking(reader, False)
         buffer = b""
         with selectors.DefaultSelector() as selector:
             selector.register(reader, selectors.EVENT_READ)
-            limit = min(time.monotonic() + test_limit, deadline)
+            limit = limits.of_next(START_LIMIT)
             while True:
                 if not selector.select(max(0.0, limit - time.monotonic())):
                     if time.monotonic() >= limit:
@@ -161,13 +186,16 @@ class _Child:
                     self._take(event.pop("event"), event)
                     if self._done:
                         return True
-                limit = min(time.monotonic() + test_limit, deadline)
+                if self._collected:
+                    limits.tests_begin()
+                    limit = limits.of_next(limits.test)
 
     def _take(self, name: str, event: dict[str, Any]) -> None:
         run = self._run
         if name == "loop":
             run.loop = event
         elif name == "collected":
+            self._collected = True
             run.classes, run.file = event["classes"], event["file"]
             for test in event["tests"]:
                 run.tests.setdefault(test, Outcome("not run"))
@@ -206,7 +234,7 @@ class _Child:
         if hung:
             process.send_signal(signal.SIGABRT)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=5)
+            process.wait(ABORT_LIMIT if hung else EXIT_LIMIT)
 
     def _settle(self, code: int | None, hung: bool, output: str) -> None:
         """Give the test that was running, or the process itself, its outcome."""
