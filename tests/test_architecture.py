@@ -35,8 +35,9 @@ PYTHON_TABLE = """
     names <- errors, ffi <- handle <- entry
     errors, ffi <- overrides <- clock
     names, ffi <- wakeup <- signals
+    names <- claims
     handle, clock <- debug
-    entry, debug <- watch, sock, transport, streams, server, process, signals, dns, task, awaitable
+    entry, debug, claims <- watch, sock, transport, streams, server, process, signals, dns, task, awaitable
     watch, sock, transport, streams, server, process, signals, dns, task, awaitable <- host <- run <- event_loop
 """
 # The one knot: `Reactor` hands out the executor as what it is, since spawning through the trait would need a type

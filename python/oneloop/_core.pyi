@@ -1,6 +1,7 @@
 """The native part of oneloop: the loop's scheduling, and its handles."""
 
 import asyncio
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Context
@@ -18,9 +19,9 @@ _FileDescriptor = int | _HasFileno
 _TaskFactory = Callable[..., asyncio.Future[Any]]
 
 if sys.version_info >= (3, 14):
-    __all__ = ["Handle", "Loop", "TimerHandle", "_ThreadSafeHandle", "__version__"]
+    __all__ = ["Handle", "Loop", "SocketTransport", "TimerHandle", "_ThreadSafeHandle", "__version__"]
 else:
-    __all__ = ["Handle", "Loop", "TimerHandle", "__version__"]
+    __all__ = ["Handle", "Loop", "SocketTransport", "TimerHandle", "__version__"]
 
 __version__: Final[str]
 
@@ -43,6 +44,13 @@ if sys.version_info >= (3, 14):
     @final
     class _ThreadSafeHandle(asyncio.Handle):
         """What ``call_soon_threadsafe()`` returns: asyncio's ``_ThreadSafeHandle``, which typeshed does not have."""
+
+@final
+class SocketTransport(asyncio.Transport):
+    """A stream transport over a TCP or Unix socket; follows ``asyncio.Transport``. Only the loop makes them."""
+
+    _start_tls_compatible: Final[bool]
+    def _force_close(self, exc: BaseException | None) -> None: ...
 
 @disjoint_base
 class Loop:
@@ -237,6 +245,19 @@ class Loop:
         Raises:
             ValueError: if it is no valid descriptor.
         """
+
+    # Transports.
+
+    def _make_socket_transport(
+        self,
+        sock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[Any] | None = None,
+        *,
+        extra: dict[str, Any] | None = None,
+        server: asyncio.Server | None = None,
+        context: Context | None = None,
+    ) -> SocketTransport: ...
 
     # Signals.
 

@@ -85,8 +85,7 @@ pub(crate) fn run_timed(event_loop: &Bound<'_, PyAny>, slow: f64, handle: &Handl
     if elapsed >= slow {
         let format = "Executing %s took %.3f seconds";
         let name = describe(handle.as_any().bind(py))?;
-        let logger = names::base_events(py)?.getattr(names::logger(py))?;
-        logger.call_method1(names::warning(py), (format, name, elapsed))?;
+        names::current_logger(py)?.call_method1(names::warning(py), (format, name, elapsed))?;
     }
     Ok(())
 }

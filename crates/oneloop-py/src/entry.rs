@@ -16,6 +16,21 @@ pub(crate) enum Entry {
     Request(Request),
     /// Bytes wait in the signal pipe.
     Signals,
+    /// What a transport has to do.
+    Transport(Py<PyAny>, Step),
+}
+
+/// What a transport does in an entry of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Step {
+    /// Begin to read: the protocol knows of the connection.
+    Start,
+    /// Wake whoever waits for the connection.
+    Wake,
+    /// Tell the protocol of the connection's end.
+    Lose,
+    /// Read or write: the descriptor is ready. The number is that of the watch, which may have ended since.
+    Ready(Direction, u32),
 }
 
 /// A change of the loop's state, which is its owner's business. Data and not a closure, so that the garbage collector sees what it holds.
@@ -28,16 +43,21 @@ pub(crate) enum Request {
     Unwatch(RawFd, Direction),
     /// Begin or end recording where coroutines are created.
     TrackOrigins(bool),
+    /// Bring the watches of a transport in line with what it wants.
+    Settle(Py<PyAny>),
 }
 
 impl Entry {
-    /// The handle that the entry holds.
-    pub(crate) fn handle(&self) -> Option<&Py<PyAny>> {
+    /// The Python object that the entry holds.
+    pub(crate) fn object(&self) -> Option<&Py<PyAny>> {
         match self {
             Self::Callback(handle) | Self::Request(Request::Watch(_, _, handle)) => {
                 Some(handle.as_any())
             }
             Self::Request(Request::Arm(_, timer)) => Some(timer.as_any()),
+            Self::Request(Request::Settle(transport)) | Self::Transport(transport, _) => {
+                Some(transport)
+            }
             Self::Request(Request::Unwatch(..) | Request::TrackOrigins(_)) | Self::Signals => None,
         }
     }
@@ -49,6 +69,8 @@ pub(crate) enum Watch {
     Callback(Handle),
     /// The signal pipe.
     Signals,
+    /// A transport, and the number by which it knows this watch.
+    Transport(Py<PyAny>, Direction, u32),
 }
 
 /// A host that runs these entries: what lies below the Python loop's host, and is used by it, asks for no more.
@@ -57,10 +79,11 @@ pub(crate) trait RunsEntries: Host<Entry = Entry, Watch = Watch, Error = PyErr> 
 impl<H: Host<Entry = Entry, Watch = Watch, Error = PyErr>> RunsEntries for H {}
 
 impl Watch {
-    /// The handle that the watch holds.
-    pub(crate) fn handle(&self) -> Option<&Py<PyAny>> {
+    /// The Python object that the watch holds.
+    pub(crate) fn object(&self) -> Option<&Py<PyAny>> {
         match self {
             Self::Callback(handle) => Some(handle.as_any()),
+            Self::Transport(transport, ..) => Some(transport),
             Self::Signals => None,
         }
     }
@@ -71,6 +94,9 @@ impl Clone for Watch {
         match self {
             // The engine clones a watch on the loop's thread only, which is attached whenever it is not in a wait.
             Self::Callback(handle) => Python::attach(|py| Self::Callback(handle.clone_ref(py))),
+            Self::Transport(transport, direction, number) => {
+                Python::attach(|py| Self::Transport(transport.clone_ref(py), *direction, *number))
+            }
             Self::Signals => Self::Signals,
         }
     }
@@ -81,6 +107,9 @@ impl From<Watch> for Entry {
         match watch {
             Watch::Callback(handle) => Self::Callback(handle),
             Watch::Signals => Self::Signals,
+            Watch::Transport(transport, direction, number) => {
+                Self::Transport(transport, Step::Ready(direction, number))
+            }
         }
     }
 }

@@ -55,19 +55,40 @@ pub(crate) fn closed() -> PyErr {
     PyRuntimeError::new_err("Event loop is closed")
 }
 
+/// Whether an error ends the run that it is raised in, instead of being reported: `SystemExit`, `KeyboardInterrupt`.
+pub(crate) fn ends_run(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PySystemExit>(py) || error.is_instance_of::<PyKeyboardInterrupt>(py)
+}
+
 /// Tells the loop's exception handler of an error that no caller can be given.
 ///
 /// # Errors
 /// The error itself if it is one that ends a run (`SystemExit`, `KeyboardInterrupt`), and what the handler raises.
 pub(crate) fn report(event_loop: &Bound<'_, PyAny>, error: PyErr) -> PyResult<()> {
-    let py = event_loop.py();
-    if error.is_instance_of::<PySystemExit>(py) || error.is_instance_of::<PyKeyboardInterrupt>(py) {
+    if ends_run(event_loop.py(), &error) {
         return Err(error);
     }
-    let details = PyDict::new(py);
     let message = "Exception in a call from another thread";
+    call_exception_handler(event_loop, message, error, &[])
+}
+
+/// Calls the loop's exception handler with a message, the exception and what else is known.
+///
+/// # Errors
+/// What the handler raises.
+pub(crate) fn call_exception_handler<'py>(
+    event_loop: &Bound<'py, PyAny>,
+    message: &str,
+    error: PyErr,
+    known: &[(&str, Option<Bound<'py, PyAny>>)],
+) -> PyResult<()> {
+    let py = event_loop.py();
+    let details = PyDict::new(py);
     details.set_item(names::message(py), message)?;
     details.set_item(names::exception(py), error.into_value(py))?;
+    for (key, value) in known {
+        details.set_item(key, value)?;
+    }
     event_loop
         .call_method1(names::call_exception_handler(py), (details,))
         .map(drop)

@@ -10,6 +10,7 @@ use oneloop::Instant;
 use oneloop::engine::{EventLoop, Host, monotonic};
 use pyo3::prelude::*;
 
+use crate::claims::Claims;
 use crate::clock;
 use crate::debug::{self, OriginTracking};
 use crate::entry::{Entry, Request, Watch};
@@ -17,7 +18,7 @@ use crate::errors;
 use crate::ffi;
 use crate::handle::Handle;
 use crate::signals::Signals;
-use crate::watch;
+use crate::{transport, watch};
 
 /// A Python loop's engine.
 pub(crate) type Engine = EventLoop<PyHost>;
@@ -37,6 +38,10 @@ pub(crate) struct PyHost {
     time_is_overridden: Cell<bool>,
     pub(crate) signals: Signals,
     pub(crate) origin_tracking: OriginTracking,
+    /// Which transport has which descriptor.
+    pub(crate) claims: Claims,
+    /// What transports read into: one for all of them, since no Python runs while it is in use.
+    pub(crate) read_buffer: Cell<Vec<u8>>,
 }
 
 impl PyHost {
@@ -51,6 +56,8 @@ impl PyHost {
             time_is_overridden: Cell::new(false),
             signals: Signals::default(),
             origin_tracking: OriginTracking::default(),
+            claims: Claims::default(),
+            read_buffer: Cell::default(),
         }
     }
 
@@ -101,6 +108,7 @@ impl PyHost {
                     None => Err(error),
                 })
             }
+            Entry::Transport(object, step) => transport::run(py, &object, step),
             Entry::Signals => match self.engine.upgrade() {
                 Some(engine) => self.signals.dispatch(py, &engine),
                 None => Ok(()),
@@ -126,6 +134,7 @@ impl PyHost {
                 watch::add(py, &engine, fd, direction, handle).map(|()| true)
             }
             Request::Unwatch(fd, direction) => watch::remove(py, &engine, fd, direction),
+            Request::Settle(transport) => transport::settle(py, &transport).map(|()| true),
             Request::TrackOrigins(enabled) => self.origin_tracking.set(py, enabled).map(|()| true),
         }
     }

@@ -1,5 +1,6 @@
 //! The extension module `oneloop._core`: Python types over the engine.
 
+mod claims;
 mod clock;
 mod debug;
 mod entry;
@@ -13,6 +14,7 @@ mod overrides;
 mod run;
 mod signals;
 mod task;
+mod transport;
 mod wakeup;
 mod watch;
 
@@ -31,6 +33,7 @@ mod _core {
         let py = module.py();
         crate::refuse_without_gil(py)?;
         crate::handle::add_types(module)?;
+        crate::transport::add_types(module)?;
         crate::overrides::remember(&py.get_type::<Loop>())?;
         crate::task::detect_convention(py)?;
         crate::signals::watch_forks(py)?;

@@ -10,7 +10,8 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
 macro_rules! strings {
-    ($($name:ident),* $(,)?) => {$(
+    ($($(#[$attribute:meta])* $name:ident),* $(,)?) => {$(
+        $(#[$attribute])*
         #[doc = concat!("The interned string `", stringify!($name), "`.")]
         pub(crate) fn $name(py: Python<'_>) -> &Bound<'_, PyString> {
             intern!(py, stringify!($name))
@@ -35,34 +36,57 @@ strings! {
     __self__,
     _asyncgen_finalizer_hook,
     _asyncgen_firstiter_hook,
+    _attach,
     _callback,
+    _detach,
     _get_running_loop,
     _is_debug_mode,
     _log_destroy_pending,
     _set_running_loop,
     _source_traceback,
     add_done_callback,
+    buffer_updated,
     call_at,
     call_exception_handler,
     cancelled,
+    close,
+    connection_lost,
+    connection_made,
     context,
+    data_received,
     debug,
     done,
+    eof_received,
+    exc_info,
     exception,
     fileno,
+    get_buffer,
     get_debug,
+    getpeername,
+    getsockname,
     handle,
+    is_closing,
     logger,
     message,
     name,
+    pause_writing,
+    peername,
+    proto,
     remove_done_callback,
     result,
+    resume_writing,
     run,
     run_forever,
     set,
     set_name,
+    set_result,
+    setblocking,
+    socket,
+    sockname,
+    source,
     source_traceback,
     time,
+    #[cfg(Py_3_12)] tobytes,
     wait,
     warn_on_full_buffer,
     warning,
@@ -81,6 +105,11 @@ pub(crate) fn r#loop(py: Python<'_>) -> &Bound<'_, PyString> {
 imports! {
     handle_class: PyType = "asyncio", "Handle";
     timer_handle_class: PyType = "asyncio", "TimerHandle";
+    transport_class: PyType = "asyncio", "Transport";
+    buffered_protocol: PyType = "asyncio", "BufferedProtocol";
+    transport_socket_class: PyAny = "asyncio.trsock", "TransportSocket";
+    socket_class: PyAny = "socket", "socket";
+    warn: PyAny = "warnings", "warn";
     extract_stack: PyAny = "asyncio.format_helpers", "extract_stack";
     strerror: PyAny = "os", "strerror";
     task_class: PyType = "asyncio", "Task";
@@ -107,6 +136,31 @@ imports! {
     signal: PyAny = "signal", "signal";
     siginterrupt: PyAny = "signal", "siginterrupt";
     default_int_handler: PyAny = "signal", "default_int_handler";
+}
+
+/// asyncio's logger, by the name under which asyncio's loop logs: it is there that people replace it.
+///
+/// # Errors
+/// `ImportError` or `AttributeError`.
+pub(crate) fn current_logger(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    base_events(py)?.getattr(logger(py))
+}
+
+/// Whether asyncio's servers are told which transport begins and ends, and not only that one does (3.13).
+///
+/// # Errors
+/// `ImportError` or `AttributeError`.
+pub(crate) fn servers_know_transports(py: Python<'_>) -> PyResult<bool> {
+    static CACHE: PyOnceLock<bool> = PyOnceLock::new();
+    let found = CACHE.get_or_try_init(py, || {
+        let attach = base_events(py)?.getattr("Server")?.getattr(_attach(py))?;
+        let parameters: usize = attach
+            .getattr("__code__")?
+            .getattr("co_argcount")?
+            .extract()?;
+        PyResult::Ok(parameters > 1)
+    })?;
+    Ok(*found)
 }
 
 /// `("loop",)`, the keyword that tasks and futures are made with.

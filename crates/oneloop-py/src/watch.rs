@@ -23,8 +23,22 @@ pub(crate) fn add(
     direction: Direction,
     handle: Handle,
 ) -> PyResult<()> {
+    replace(py, engine, fd, direction, Watch::Callback(handle))
+}
+
+/// Watches one direction of a descriptor for whomever, in the place of whoever watched it before. For the loop's owner.
+///
+/// # Errors
+/// As [`add`].
+pub(crate) fn replace(
+    py: Python<'_>,
+    engine: &EventLoop<impl RunsEntries>,
+    fd: RawFd,
+    direction: Direction,
+    watch: Watch,
+) -> PyResult<()> {
     let replaced = engine
-        .watch(fd, direction, Watch::Callback(handle))
+        .watch(fd, direction, watch)
         .map_err(|error| errors::from_io(py, error))?;
     cancel(py, replaced).map(drop)
 }
@@ -47,7 +61,7 @@ pub(crate) fn remove(
 fn cancel(py: Python<'_>, watch: Option<Watch>) -> PyResult<bool> {
     match watch {
         Some(Watch::Callback(handle)) => handle.cancel(py).map(|()| true),
-        Some(Watch::Signals) => Ok(true),
+        Some(Watch::Signals | Watch::Transport(..)) => Ok(true),
         None => Ok(false),
     }
 }

@@ -273,6 +273,30 @@ impl<H: Host> EventLoop<H> {
         removed
     }
 
+    /// As [`EventLoop::unwatch`], but only if `is_mine` says that the watch is the caller's: the number may be somebody else's by now.
+    /// `is_mine` looks at the watch and calls nobody. For the owner.
+    pub fn unwatch_if(
+        &self,
+        fd: RawFd,
+        direction: Direction,
+        is_mine: impl FnOnce(&H::Watch) -> bool,
+    ) -> Option<H::Watch> {
+        self.renew_after_fork().ok()?;
+        let removed = self.io.with(|io| {
+            is_mine(io.registry.watched(fd, direction)?)
+                .then(|| io.registry.unwatch(io.driver.as_mut()?, fd, direction))?
+        });
+        self.discount(removed.as_ref());
+        removed
+    }
+
+    /// Something was written, shut down or closed outside the engine's own calls, which may have made another descriptor of this
+    /// process ready: the next tick polls. For the owner.
+    #[inline]
+    pub fn note_io(&self) {
+        self.pacing.dirty.set(true);
+    }
+
     /// The watch on one direction of a descriptor. For the owner.
     pub fn watched(&self, fd: RawFd, direction: Direction) -> Option<H::Watch> {
         self.io

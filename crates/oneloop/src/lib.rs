@@ -48,6 +48,7 @@ mod reactor;
 mod ready;
 mod registry;
 mod runtime;
+mod stream;
 mod sys;
 mod task;
 mod tick;
@@ -69,6 +70,11 @@ pub mod engine {
     pub use crate::registry::{Direction, Seat};
     pub use crate::tick::{POLL_INTERVAL, Refusal};
     pub use crate::timers::TimerKey;
+
+    /// The state machine of push transports over streams of bytes.
+    pub mod stream {
+        pub use crate::stream::{Actions, Admission, Farewell, Limits, Shape, Stream};
+    }
 }
 
 pub use driver::Kind as DriverKind;

@@ -4,6 +4,7 @@
 //! engine's; here lie only what Python objects the loop refers to, running, closing and debug mode. Each part of the API has a file.
 
 mod scheduling;
+mod transports;
 mod watching;
 
 use std::cell::RefCell;
@@ -22,6 +23,7 @@ use crate::errors;
 use crate::ffi::{self, attached::Attached};
 use crate::handle::{Callback, Disarm, Handle};
 use crate::host::{Engine, PyHost};
+use crate::transport::Port;
 use crate::{run, watch};
 
 /// An event loop that runs for Python.
@@ -29,6 +31,7 @@ use crate::{run, watch};
 pub(crate) struct Loop {
     state: Attached<State>,
     disarm: Arc<dyn Disarm>,
+    port: Arc<dyn Port>,
 }
 
 struct State {
@@ -119,6 +122,7 @@ impl Loop {
     ) -> PyResult<()> {
         let this = event_loop.get();
         let number = watch::number(fd)?;
+        this.ensure_number_free(&number, fd)?;
         this.check_open(event_loop.py())?;
         let fd = watch::descriptor(&number)?;
         let handle = Handle::new(this.callback(event_loop, callback, args, None))?;
@@ -134,6 +138,7 @@ impl Loop {
     ) -> PyResult<bool> {
         let py = event_loop.py();
         let number = watch::number(fd)?;
+        event_loop.get().ensure_number_free(&number, fd)?;
         if event_loop.get().engine(py).is_closed() {
             return Ok(false);
         }
@@ -178,6 +183,7 @@ impl Loop {
         let engine = Engine::new_cyclic(kind, |engine| PyHost::new(engine, debug))
             .map_err(|error| errors::from_io(py, error))?;
         let cancellation = TimerCancellation(Attached::new(py, Rc::downgrade(&engine)));
+        let port = transports::LoopPort::new(py, &engine);
         Ok(Self {
             state: Attached::new(
                 py,
@@ -187,6 +193,7 @@ impl Loop {
                 },
             ),
             disarm: Arc::new(cancellation),
+            port: Arc::new(port),
         })
     }
 
@@ -289,14 +296,14 @@ impl Loop {
         }
         let mut result = Ok(());
         state.engine.visit(|held| {
-            let handle = match held {
-                Held::Entry(entry) => entry.handle(),
-                Held::Watch(watch) => watch.handle(),
+            let object = match held {
+                Held::Entry(entry) => entry.object(),
+                Held::Watch(watch) => watch.object(),
             };
-            if let Some(handle) = handle
+            if let Some(object) = object
                 && result.is_ok()
             {
-                result = visit.call(handle);
+                result = visit.call(object);
             }
         });
         result?;

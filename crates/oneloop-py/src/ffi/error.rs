@@ -19,6 +19,17 @@ pub(crate) fn fetch(py: Python<'_>) -> PyErr {
     }
 }
 
+/// Runs `f`, which may call Python and must report its own failures, and puts back the exception that was set before, if one was: a
+/// finalizer runs wherever the last reference goes.
+pub(super) fn kept<R>(py: Python<'_>, f: impl FnOnce() -> R) -> R {
+    let before = take(py);
+    let result = f();
+    if let Some(before) = before {
+        PyErr::from_value(before).restore(py);
+    }
+    result
+}
+
 #[cfg(Py_3_12)]
 fn take(py: Python<'_>) -> Option<Bound<'_, PyAny>> {
     // SAFETY: `py` proves that the thread is attached; the result is NULL or a new reference.

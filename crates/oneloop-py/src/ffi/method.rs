@@ -12,14 +12,18 @@ use pyo3::exceptions::PyAttributeError;
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
 
-use super::entry;
+use super::arguments::Arguments;
 use super::raw_type::{Payload, payload_of};
+use super::{entry, error};
 
 /// One method of a type whose payload is `P`.
 pub(crate) struct Method<P>(pub(super) ffi::PyMethodDef, PhantomData<P>);
 
 /// One attribute of a type whose payload is `P`.
 pub(crate) struct Attribute<P>(pub(super) ffi::PyGetSetDef, PhantomData<P>);
+
+/// One method of a type whose payload is `P`, which CPython calls by a slot of the type.
+pub(crate) struct Special<P>(pub(super) ffi::PyType_Slot, PhantomData<P>);
 
 /// A method without arguments.
 pub(crate) fn noargs<P, F>(name: &'static CStr, doc: &'static CStr, body: F) -> Method<P>
@@ -53,6 +57,120 @@ where
             },
             ml_flags: ffi::METH_NOARGS,
             ml_doc: doc.as_ptr(),
+        },
+        PhantomData,
+    )
+}
+
+/// A method with arguments, which its body binds to its parameters.
+pub(crate) fn with_arguments<P, F>(name: &'static CStr, doc: &'static CStr, body: F) -> Method<P>
+where
+    P: Payload,
+    F: for<'py> Fn(&Bound<'py, PyAny>, &P, Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>>
+        + Copy
+        + 'static,
+{
+    unsafe extern "C" fn call<P, F>(
+        object: *mut PyObject,
+        values: *const *mut PyObject,
+        positional: ffi::Py_ssize_t,
+        keywords: *mut PyObject,
+    ) -> *mut PyObject
+    where
+        P: Payload,
+        F: for<'py> Fn(&Bound<'py, PyAny>, &P, Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>>
+            + Copy
+            + 'static,
+    {
+        let run = |py: Python<'_>| {
+            // SAFETY: as in `noargs`: the descriptor has checked the type.
+            let owner = unsafe { Bound::from_borrowed_ptr(py, object) };
+            // SAFETY: as in `noargs`: of the type, and held by `owner`.
+            let payload = unsafe { payload_of::<P>(owner.as_ptr()) };
+            // SAFETY: CPython's own call by this convention, whose caller holds the values until it returns.
+            let arguments = unsafe { Arguments::new(py, values, positional, keywords) };
+            conjure::<F>()(&owner, payload, arguments).map(Bound::into_ptr)
+        };
+        // SAFETY: called by CPython, so the thread is attached.
+        unsafe { entry::enter(run) }
+    }
+
+    let _ = body;
+    Method(
+        ffi::PyMethodDef {
+            ml_name: name.as_ptr(),
+            ml_meth: ffi::PyMethodDefPointer {
+                PyCFunctionFastWithKeywords: call::<P, F>,
+            },
+            ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
+            ml_doc: doc.as_ptr(),
+        },
+        PhantomData,
+    )
+}
+
+/// `__repr__`.
+pub(crate) fn repr<P, F>(body: F) -> Special<P>
+where
+    P: Payload,
+    F: for<'py> Fn(&Bound<'py, PyAny>, &P) -> PyResult<Bound<'py, PyAny>> + Copy + 'static,
+{
+    unsafe extern "C" fn call<P, F>(object: *mut PyObject) -> *mut PyObject
+    where
+        P: Payload,
+        F: for<'py> Fn(&Bound<'py, PyAny>, &P) -> PyResult<Bound<'py, PyAny>> + Copy + 'static,
+    {
+        let run = |py: Python<'_>| {
+            // SAFETY: CPython calls the slot with an object of the type that it is a slot of.
+            let owner = unsafe { Bound::from_borrowed_ptr(py, object) };
+            // SAFETY: as in `noargs`: of the type, and held by `owner`.
+            let payload = unsafe { payload_of::<P>(owner.as_ptr()) };
+            conjure::<F>()(&owner, payload).map(Bound::into_ptr)
+        };
+        // SAFETY: called by CPython, so the thread is attached.
+        unsafe { entry::enter(run) }
+    }
+
+    let _ = body;
+    let pfunc = call::<P, F> as ffi::reprfunc as *mut c_void;
+    Special(
+        ffi::PyType_Slot {
+            slot: ffi::Py_tp_repr,
+            pfunc,
+        },
+        PhantomData,
+    )
+}
+
+/// `__del__`: called once before the object goes away or is cleared, on whatever thread that happens. It may call Python, reports its
+/// own failures, and may bring the object back to life.
+pub(crate) fn finalizer<P, F>(body: F) -> Special<P>
+where
+    P: Payload,
+    F: for<'py> Fn(&Bound<'py, PyAny>, &P) + Copy + 'static,
+{
+    unsafe extern "C" fn call<P, F>(object: *mut PyObject)
+    where
+        P: Payload,
+        F: for<'py> Fn(&Bound<'py, PyAny>, &P) + Copy + 'static,
+    {
+        // SAFETY: CPython holds the live object of this type for the call, on an attached thread. It expects an exception that is set to
+        // be so afterwards.
+        unsafe {
+            entry::enter_infallible(|py| {
+                let owner = Bound::from_borrowed_ptr(py, object);
+                let payload = payload_of::<P>(owner.as_ptr());
+                error::kept(py, || conjure::<F>()(&owner, payload));
+            });
+        }
+    }
+
+    let _ = body;
+    let pfunc = call::<P, F> as ffi::destructor as *mut c_void;
+    Special(
+        ffi::PyType_Slot {
+            slot: ffi::Py_tp_finalize,
+            pfunc,
         },
         PhantomData,
     )

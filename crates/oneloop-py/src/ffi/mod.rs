@@ -11,10 +11,13 @@
     reason = "the binding to CPython's C API that PyO3 has no safe form of"
 )]
 
+pub(crate) mod arguments;
 pub(crate) mod attached;
+pub(crate) mod buffer;
 pub(crate) mod builtin;
 pub(crate) mod call;
 pub(crate) mod context;
+pub(crate) mod descriptor;
 mod entry;
 pub(crate) mod error;
 pub(crate) mod exit;

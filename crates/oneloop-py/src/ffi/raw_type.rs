@@ -16,11 +16,18 @@
 //!   else can see the object; so there is never one without its payload, even if somebody assigns
 //!   `__new__` to the type.
 //!
+//!
+//! A definition may ask for *open* instances, with a `__dict__` and weak references. Both are fields of our own before the payload, announced
+//! by `__dictoffset__` and `__weaklistoffset__`, the one way that all of CPython 3.11 to 3.15 share: `subtype_dealloc` clears them, and
+//! our traverse and clear see the dictionary. (A managed dictionary has private functions only on 3.11; a Python base class without
+//! `__slots__` has one too, which its traverse, passed over here, would have to show.)
+//!
 //! The types cannot be subclassed (a Python subclass would replace `tp_free`) nor instantiated from
 //! Python; they are not immutable, which 3.14 refuses below a mutable base.
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::marker::PhantomData;
+use std::mem::offset_of;
 use std::ptr;
 use std::sync::OnceLock;
 
@@ -29,7 +36,7 @@ use pyo3::ffi::{self, PyObject, PyTypeObject};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
-use super::method::{Attribute, Method};
+use super::method::{Attribute, Method, Special};
 use super::{call, entry, error};
 
 /// What a native type keeps behind its base's fields.
@@ -85,6 +92,10 @@ pub(crate) struct Definition<P> {
     pub(crate) methods: Vec<Method<P>>,
     /// The attributes.
     pub(crate) attributes: Vec<Attribute<P>>,
+    /// The methods that CPython calls by a slot of the type.
+    pub(crate) special: Vec<Special<P>>,
+    /// Whether instances have a `__dict__` and can be weakly referenced.
+    pub(crate) is_open: bool,
 }
 
 /// A native type whose instances carry a `P`.
@@ -120,9 +131,25 @@ impl<P: Payload> RawType<P> {
             .into_iter()
             .map(|attribute| attribute.0)
             .collect();
+        if definition.is_open {
+            attributes.push(dict_attribute());
+        }
         attributes.push(ffi::PyGetSetDef::default());
 
-        let mut slots = [
+        // SAFETY: `base` keeps the type alive, and a type's basicsize never changes.
+        let base_size = unsafe { (*base.as_type_ptr()).tp_basicsize }.cast_unsigned();
+        let openness = base_size.next_multiple_of(align_of::<Openness>());
+        let members = match definition.is_open {
+            true => Openness::members(openness),
+            false => Vec::new(),
+        };
+        let end = match definition.is_open {
+            true => openness + size_of::<Openness>(),
+            false => base_size,
+        };
+        let size = end.next_multiple_of(align_of::<P>()) + size_of::<P>();
+
+        let mut slots = vec![
             slot(ffi::Py_tp_doc, definition.doc.as_ptr().cast_mut().cast()),
             slot(ffi::Py_tp_methods, methods.leak().as_mut_ptr().cast()),
             slot(ffi::Py_tp_getset, attributes.leak().as_mut_ptr().cast()),
@@ -136,11 +163,13 @@ impl<P: Payload> RawType<P> {
                 traverse::<P> as ffi::traverseproc as *mut c_void,
             ),
             slot(ffi::Py_tp_clear, clear::<P> as ffi::inquiry as *mut c_void),
-            ffi::PyType_Slot::default(),
         ];
-        // SAFETY: `base` keeps the type alive, and a type's basicsize never changes.
-        let base_size = unsafe { (*base.as_type_ptr()).tp_basicsize }.cast_unsigned();
-        let size = base_size.next_multiple_of(align_of::<P>()) + size_of::<P>();
+        if definition.is_open {
+            let members = members.leak().as_mut_ptr();
+            slots.push(slot(ffi::Py_tp_members, members.cast()));
+        }
+        slots.extend(definition.special.into_iter().map(|special| special.0));
+        slots.push(ffi::PyType_Slot::default());
         let flags = ffi::Py_TPFLAGS_DEFAULT
             | ffi::Py_TPFLAGS_HAVE_GC
             | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION;
@@ -196,6 +225,54 @@ impl<P: Payload> RawType<P> {
             let same = ffi::Py_TYPE(object.as_ptr()) == self.class.as_ptr().cast();
             same.then(|| payload_of::<P>(object.as_ptr()))
         }
+    }
+}
+
+/// What an open instance has before its payload.
+#[repr(C)]
+struct Openness {
+    dict: *mut PyObject,
+    weak_references: *mut PyObject,
+}
+
+impl Openness {
+    /// The members by which CPython learns where they are, if the first is at `offset`.
+    fn members(offset: usize) -> Vec<ffi::PyMemberDef> {
+        let member = |name: &'static CStr, within: usize| ffi::PyMemberDef {
+            name: name.as_ptr(),
+            type_code: ffi::Py_T_PYSSIZET,
+            offset: (offset + within).cast_signed(),
+            flags: ffi::Py_READONLY,
+            doc: ptr::null(),
+        };
+        vec![
+            member(c"__dictoffset__", offset_of!(Self, dict)),
+            member(c"__weaklistoffset__", offset_of!(Self, weak_references)),
+            ffi::PyMemberDef::default(),
+        ]
+    }
+}
+
+/// `__dict__`, as CPython offers it for types written in C.
+fn dict_attribute() -> ffi::PyGetSetDef {
+    ffi::PyGetSetDef {
+        name: c"__dict__".as_ptr(),
+        get: Some(ffi::PyObject_GenericGetDict),
+        set: Some(ffi::PyObject_GenericSetDict),
+        doc: ptr::null(),
+        closure: ptr::null_mut(),
+    }
+}
+
+/// Where an open instance's dictionary is kept; `None` if it is not open.
+///
+/// # Safety
+/// `object` is of a type that `RawType::build` made.
+unsafe fn dict_pointer(object: *mut PyObject) -> Option<*mut *mut PyObject> {
+    // SAFETY: such a type's `tp_dictoffset` is the offset of that field, or zero.
+    unsafe {
+        let offset = (*ffi::Py_TYPE(object)).tp_dictoffset;
+        (offset != 0).then(|| object.byte_offset(offset).cast())
     }
 }
 
@@ -264,7 +341,9 @@ unsafe extern "C" fn traverse<P: Payload>(
     // SAFETY: the collector passes a live object of this type; nothing below runs Python code or counts
     // references, and a payload's `traverse` does not panic: it only reads slots.
     let visited = unsafe {
-        visit_base(object, &visit).and_then(|()| payload_of::<P>(object).traverse(&visit))
+        visit_base(object, &visit)
+            .and_then(|()| visit_dict(object, &visit))
+            .and_then(|()| payload_of::<P>(object).traverse(&visit))
     };
     match visited {
         Ok(()) => 0,
@@ -295,10 +374,24 @@ unsafe fn visit_base(object: *mut PyObject, visit: &Visit<'_>) -> Result<(), Hal
     }
 }
 
+/// # Safety
+/// `object` is live and of a type that `RawType::build` made, and the collector is visiting it.
+unsafe fn visit_dict(object: *mut PyObject, visit: &Visit<'_>) -> Result<(), Halt> {
+    // SAFETY: by contract; the dictionary is NULL or a live object that the instance owns.
+    match unsafe { dict_pointer(object).map(|dict| *dict) } {
+        Some(dict) if !dict.is_null() => visit.pointer(dict),
+        _ => Ok(()),
+    }
+}
+
 unsafe extern "C" fn clear<P: Payload>(object: *mut PyObject) -> c_int {
     // SAFETY: the collector holds a reference to the live object of this type, and the GIL.
     unsafe {
         entry::enter_infallible(|py| payload_of::<P>(object).clear(py));
+        if let Some(dict) = dict_pointer(object) {
+            // Taken out first: its items may look at the instance when they go.
+            ffi::Py_XDECREF(ptr::replace(dict, ptr::null_mut()));
+        }
         let base = native_base(ffi::Py_TYPE(object), clear_address, |inherited| {
             inherited.clear
         });

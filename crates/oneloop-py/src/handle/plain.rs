@@ -196,5 +196,7 @@ pub(super) fn definition() -> Definition<Plain> {
         doc: c"A callback that waits for its turn on a oneloop loop.\n\nReturned by call_soon(); follows asyncio.Handle.",
         methods: methods(),
         attributes: attributes(),
+        special: Vec::new(),
+        is_open: false,
     }
 }

@@ -126,5 +126,7 @@ pub(super) fn definition() -> Definition<ThreadSafe> {
         doc: c"A callback from another thread.\n\nReturned by call_soon_threadsafe(); follows asyncio's handle of the same name.",
         methods: methods(),
         attributes: attributes(),
+        special: Vec::new(),
+        is_open: false,
     }
 }

@@ -73,5 +73,7 @@ pub(super) fn definition() -> Definition<Timer> {
         doc: c"A callback that waits for its time on a oneloop loop.\n\nReturned by call_later() and call_at(); follows asyncio.TimerHandle.",
         methods: methods(),
         attributes,
+        special: Vec::new(),
+        is_open: false,
     }
 }

@@ -1,0 +1,194 @@
+//! The end of a transport: closing, aborting, failing, being forgotten.
+//!
+//! The protocol is told once, by an entry of its own (or by the write that sent the last bytes of a closed transport); then the descriptor
+//! is closed by its owner, then the server is told.
+
+use oneloop::engine::stream::{Actions, Farewell, Stream};
+use pyo3::exceptions::{PyOSError, PyResourceWarning};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::protocol;
+use super::stream::{StreamTransport, detach};
+use crate::entry::Step;
+use crate::errors;
+use crate::ffi::context::Entered;
+use crate::names;
+
+impl StreamTransport {
+    /// Follows `asyncio.BaseTransport.close`: what waits is still sent.
+    pub(super) fn close(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.check_thread(object.py())?;
+        let actions = self.stream(Stream::close);
+        self.perform(object, actions)
+    }
+
+    /// Follows `asyncio.WriteTransport.abort`, and asyncio's `_force_close`: what waits is dropped.
+    pub(super) fn abort<'py>(
+        &self,
+        object: &Bound<'py, PyAny>,
+        exception: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<()> {
+        self.check_thread(object.py())?;
+        let actions = self.stream(Stream::abort);
+        if actions.contains(Actions::LOSE_SOON) {
+            drop(self.lost_by.replace(object.py(), exception));
+        }
+        self.perform(object, actions)
+    }
+
+    /// Ends the connection for an error. Those of the system are what networks are like, and of interest in debug mode only.
+    ///
+    /// # Errors
+    /// The error itself if it ends the run, and what the exception handler raises.
+    #[cold]
+    pub(super) fn fail(
+        &self,
+        object: &Bound<'_, PyAny>,
+        error: PyErr,
+        message: &str,
+    ) -> PyResult<()> {
+        let py = object.py();
+        if errors::ends_run(py, &error) {
+            return Err(error);
+        }
+        let exception = error.clone_ref(py).into_value(py).into_bound(py).into_any();
+        if error.is_instance_of::<PyOSError>(py) {
+            self.log_failure(object, &exception, message)?;
+        } else {
+            self.report(object, error, message)?;
+        }
+        self.abort(object, Some(exception))
+    }
+
+    /// Tells the exception handler of an error.
+    ///
+    /// # Errors
+    /// The error itself if it ends the run, and what the handler raises.
+    #[cold]
+    pub(super) fn report(
+        &self,
+        object: &Bound<'_, PyAny>,
+        error: PyErr,
+        message: &str,
+    ) -> PyResult<()> {
+        let py = object.py();
+        if errors::ends_run(py, &error) {
+            return Err(error);
+        }
+        let Some(event_loop) = self.event_loop.get(py) else {
+            return Ok(());
+        };
+        let details = [
+            ("transport", Some(object.clone())),
+            ("protocol", self.protocol.get(py)),
+        ];
+        errors::call_exception_handler(&event_loop, message, error, &details)
+    }
+
+    fn log_failure(
+        &self,
+        object: &Bound<'_, PyAny>,
+        exception: &Bound<'_, PyAny>,
+        message: &str,
+    ) -> PyResult<()> {
+        let py = object.py();
+        if self.port.is_debug(py) {
+            let keywords = PyDict::new(py);
+            keywords.set_item(names::exc_info(py), exception)?;
+            let args = ("%r: %s", object, message);
+            names::current_logger(py)?.call_method(names::debug(py), args, Some(&keywords))?;
+        }
+        Ok(())
+    }
+
+    /// Has the protocol told of the end by an entry of its own.
+    pub(super) fn lose_soon(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = object.py();
+        drop(self.lost_in.replace(py, Some(self.context(py)?)));
+        self.push(object, Step::Lose)
+    }
+
+    /// Runs that entry.
+    pub(super) fn lose_in_context(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
+        match self.lost_in.take(object.py()) {
+            Some(context) => {
+                let _entered = Entered::new(&context)?;
+                self.lose_now(object)
+            }
+            None => self.lose_now(object),
+        }
+    }
+
+    /// Tells the protocol of the end, closes the descriptor, tells the server.
+    pub(super) fn lose_now(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = object.py();
+        match self.stream(Stream::farewell) {
+            Farewell::Due => {}
+            Farewell::Done => return Ok(()),
+        }
+        let exception = match self.lost_by.take(py) {
+            Some(exception) => exception,
+            None => py.None().into_bound(py),
+        };
+        let told = match self.protocol.get(py) {
+            Some(protocol) => protocol::connection_lost(&protocol, &exception),
+            None => Ok(()),
+        };
+        // Every step is taken, whatever one of them raises.
+        let closed = self.close_descriptor(object);
+        drop(self.protocol.take(py));
+        drop(self.event_loop.take(py));
+        let detached = match self.server.take(py) {
+            Some(server) => detach(&server, object),
+            None => Ok(()),
+        };
+        told.and(closed).and(detached)
+    }
+
+    /// Closes the descriptor, which is watched no more.
+    fn close_descriptor(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = object.py();
+        let fd = self.endpoint.number();
+        self.reader.stop(object, &*self.port, fd);
+        self.writer.stop(object, &*self.port, fd);
+        self.port.release(fd, object);
+        self.port.note_io(py);
+        self.endpoint.close(py)
+    }
+
+    /// Closes a transport that nobody refers to any more, and says so: asyncio's `__del__`.
+    pub(super) fn close_abandoned(&self, object: &Bound<'_, PyAny>) {
+        let py = object.py();
+        if self.endpoint.is_closed(py) {
+            return;
+        }
+        let warned = object.repr().and_then(|repr| {
+            let keywords = PyDict::new(py);
+            keywords.set_item(names::source(py), object)?;
+            let text = format!("unclosed transport {repr}");
+            let category = py.get_type::<PyResourceWarning>();
+            names::warn(py)?.call((text, category), Some(&keywords))
+        });
+        // Under `-W error` the warning is an exception, which nobody above a finalizer can catch.
+        let closed = self.close_descriptor(object);
+        let detached = match self.server.take(py) {
+            Some(server) => detach(&server, object),
+            None => Ok(()),
+        };
+        for error in [warned.map(drop), closed, detached]
+            .into_iter()
+            .filter_map(Result::err)
+        {
+            error.write_unraisable(py, Some(object));
+        }
+    }
+
+    /// In debug mode, refuses to change on another thread what asyncio would schedule with `call_soon`.
+    fn check_thread(&self, py: Python<'_>) -> PyResult<()> {
+        match self.port.is_debug(py) {
+            true => self.port.check_thread(py),
+            false => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! `Endpoint`: the descriptor of a transport, and who owns it.
+//!
+//! It is either ours, and becomes a Python socket only when somebody asks for one, or it belongs to a Python object that the user passed. That
+//! one is closed by its own `close()`, and is asked for its number before each use: a user who closes it behind our back gets EBADF, as
+//! from asyncio, and whoever has the number by then is not hurt.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use rustix::io::Errno;
+use rustix::net::sockopt::set_tcp_nodelay;
+
+use crate::errors;
+use crate::ffi::raw_type::{Halt, Visit};
+use crate::ffi::slot::Slot;
+use crate::ffi::{call, descriptor};
+use crate::names;
+
+/// The number of TCP among the protocols, the same on every system.
+const IPPROTO_TCP: i32 = 6;
+
+/// What a transport is made over.
+pub(crate) enum Descriptor {
+    /// A stream socket of ours, non-blocking.
+    #[expect(
+        dead_code,
+        reason = "what connecting and accepting in Rust will hand over"
+    )]
+    Owned(OwnedFd),
+    /// A Python socket or pipe, non-blocking.
+    Python(Py<PyAny>),
+}
+
+/// The descriptor of a transport, until it is closed.
+pub(super) struct Endpoint {
+    fd: RawFd,
+    /// Ours.
+    owned: RefCell<Option<OwnedFd>>,
+    /// The Python object that owns the descriptor.
+    object: Slot,
+    /// Whether that object came from the user, who may close it.
+    is_users: Cell<bool>,
+}
+
+impl Endpoint {
+    /// # Errors
+    /// What the object's `fileno()` raises.
+    pub(super) fn new(py: Python<'_>, descriptor: Descriptor) -> PyResult<Self> {
+        match descriptor {
+            Descriptor::Owned(owned) => Ok(Self {
+                fd: owned.as_raw_fd(),
+                owned: RefCell::new(Some(owned)),
+                object: Slot::new(None),
+                is_users: Cell::new(false),
+            }),
+            Descriptor::Python(object) => {
+                let object = object.into_bound(py);
+                Ok(Self {
+                    fd: fileno(&object)?,
+                    owned: RefCell::new(None),
+                    object: Slot::new(Some(object)),
+                    is_users: Cell::new(true),
+                })
+            }
+        }
+    }
+
+    /// The descriptor's number, which may be somebody else's once it is closed.
+    pub(super) fn number(&self) -> RawFd {
+        self.fd
+    }
+
+    pub(super) fn is_closed(&self, py: Python<'_>) -> bool {
+        self.owned.borrow().is_none() && self.object.get(py).is_none()
+    }
+
+    /// Makes sure that the number is still that of the user's object. To be called before each [`Endpoint::with`].
+    ///
+    /// # Errors
+    /// What the object's `fileno()` raises; `EBADF` if it has another one by now.
+    #[inline]
+    pub(super) fn check(&self, py: Python<'_>) -> PyResult<()> {
+        if !self.is_users.get() {
+            return Ok(());
+        }
+        match self.object.get(py) {
+            Some(object) if fileno(&object)? != self.fd => {
+                Err(errors::from_io(py, Errno::BADF.into()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Lends the descriptor to system calls; `EBADF` if it is closed. `call` calls nobody.
+    #[inline]
+    pub(super) fn with<R>(
+        &self,
+        py: Python<'_>,
+        call: impl FnOnce(BorrowedFd<'_>) -> io::Result<R>,
+    ) -> io::Result<R> {
+        if let Some(owned) = &*self.owned.borrow() {
+            return call(owned.as_fd());
+        }
+        match self.object.get(py) {
+            // Its number was checked, and the GIL held since.
+            Some(_object) => descriptor::with(self.fd, call),
+            None => Err(Errno::BADF.into()),
+        }
+    }
+
+    /// Turns Nagle's algorithm off, by asyncio's rule: not for a user's socket that does not say that it is TCP's.
+    ///
+    /// # Errors
+    /// What the object's `proto` raises.
+    pub(super) fn send_small_writes_at_once(&self, py: Python<'_>) -> PyResult<()> {
+        let claims_tcp = match self.object.get(py).filter(|_| self.is_users.get()) {
+            Some(object) => object.getattr(names::proto(py))?.eq(IPPROTO_TCP)?,
+            None => true,
+        };
+        if claims_tcp {
+            // What has no such option (a Unix socket of ours) says so, and that is all.
+            let _ = self.with(py, |fd| Ok(set_tcp_nodelay(fd, true)?));
+        }
+        Ok(())
+    }
+
+    /// The Python object over the descriptor, which is made of ours if there is none yet; `None` if it is closed.
+    ///
+    /// # Errors
+    /// What `socket.socket` raises.
+    pub(super) fn object<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let owned = self.owned.take();
+        let Some(owned) = owned else {
+            return Ok(self.object.get(py));
+        };
+        let keywords = PyDict::new(py);
+        keywords.set_item(names::fileno(py), owned.as_raw_fd())?;
+        match names::socket_class(py)?.call((), Some(&keywords)) {
+            Ok(socket) => {
+                // The object owns it now.
+                let _ = owned.into_raw_fd();
+                drop(self.object.replace(py, Some(socket.clone())));
+                socket.call_method1(names::setblocking(py), (false,))?;
+                Ok(Some(socket))
+            }
+            Err(error) => {
+                self.owned.replace(Some(owned));
+                Err(error)
+            }
+        }
+    }
+
+    /// Closes the descriptor, by its owner, once.
+    ///
+    /// # Errors
+    /// What the object's `close()` raises.
+    pub(super) fn close(&self, py: Python<'_>) -> PyResult<()> {
+        drop(self.owned.take());
+        match self.object.take(py) {
+            Some(object) => call::method(names::close(py), [&object]).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets go of a descriptor that shall not be the transport's after all: it is closed only if it was ours.
+    pub(super) fn forget(&self, py: Python<'_>) {
+        drop(self.owned.take());
+        drop(self.object.take(py));
+    }
+
+    /// Shows its object to the garbage collector.
+    pub(super) fn traverse(&self, visit: &Visit<'_>) -> Result<(), Halt> {
+        self.object.traverse(visit)
+    }
+}
+
+fn fileno(object: &Bound<'_, PyAny>) -> PyResult<RawFd> {
+    call::method(names::fileno(object.py()), [object])?.extract()
+}

@@ -1,0 +1,186 @@
+//! What a transport does when its descriptor is readable.
+
+use std::io;
+
+use oneloop::engine::stream::Stream;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use rustix::net::{RecvFlags, recv};
+
+use super::protocol;
+use super::stream::StreamTransport;
+use crate::errors;
+use crate::ffi::buffer::View;
+use crate::ffi::context::Entered;
+use crate::names;
+
+const READ_FAILED: &str = "Fatal read error on socket transport";
+
+impl StreamTransport {
+    /// Begins to read, now that the protocol knows of the connection: unless it has paused reading or closed meanwhile.
+    pub(super) fn start_reading(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
+        let actions = self.stream(|stream| stream.start_reading());
+        self.perform(object, actions)
+    }
+
+    /// Follows `asyncio.ReadTransport.pause_reading`.
+    pub(super) fn pause_reading(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
+        let actions = self.stream(Stream::pause_reading);
+        self.perform(object, actions)?;
+        if !actions.is_empty() {
+            self.log_debug(object, "%r pauses reading")?;
+        }
+        Ok(())
+    }
+
+    /// Follows `asyncio.ReadTransport.resume_reading`.
+    pub(super) fn resume_reading(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
+        let actions = self.stream(Stream::resume_reading);
+        self.perform(object, actions)?;
+        if !actions.is_empty() {
+            self.log_debug(object, "%r resumes reading")?;
+        }
+        Ok(())
+    }
+
+    /// The descriptor is readable, says the watch of that number.
+    pub(super) fn read_ready(&self, object: &Bound<'_, PyAny>, number: u32) -> PyResult<()> {
+        let py = object.py();
+        let Some(context) = self.reader.context_of(py, number) else {
+            return Ok(());
+        };
+        let _entered = Entered::new(&context)?;
+        let Some(protocol) = self.protocol.get(py) else {
+            return Ok(());
+        };
+        match self.is_buffered.get() {
+            false => self.receive(object, &protocol),
+            true => self.receive_into(object, &protocol),
+        }
+    }
+
+    fn receive<'py>(
+        &self,
+        object: &Bound<'py, PyAny>,
+        protocol: &Bound<'py, PyAny>,
+    ) -> PyResult<()> {
+        let data = match self.read(object.py()) {
+            Ok(Some(data)) => data,
+            Ok(None) => return Ok(()),
+            Err(error) => return self.fail(object, error, READ_FAILED),
+        };
+        if data.as_bytes().is_empty() {
+            return self.peer_ended(object, protocol);
+        }
+        let told = protocol::data_received(protocol, data.as_any());
+        self.blame_protocol(
+            object,
+            told,
+            "Fatal error: protocol.data_received() call failed.",
+        )
+    }
+
+    /// What has come, in one call; empty is the end. `None` if there is nothing yet.
+    fn read<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let mut buffer = self.port.take_buffer(py);
+        let result = self.system_call(py, |fd| {
+            let room = rustix::buffer::spare_capacity(&mut buffer);
+            Ok(recv(fd, room, RecvFlags::DONTWAIT)?)
+        });
+        let data = match result {
+            Ok(Ok(_)) => Ok(Some(PyBytes::new(py, &buffer))),
+            Ok(Err(error)) if is_momentary(&error) => Ok(None),
+            Ok(Err(error)) => Err(errors::from_io(py, error)),
+            Err(error) => Err(error),
+        };
+        buffer.clear();
+        self.port.return_buffer(py, buffer);
+        data
+    }
+
+    fn receive_into<'py>(
+        &self,
+        object: &Bound<'py, PyAny>,
+        protocol: &Bound<'py, PyAny>,
+    ) -> PyResult<()> {
+        let buffer = match protocol::get_buffer(protocol) {
+            Ok(buffer) => buffer,
+            error => {
+                let message = "Fatal error: protocol.get_buffer() call failed.";
+                return self.blame_protocol(object, error.map(drop), message);
+            }
+        };
+        match self.read_into(&buffer) {
+            Ok(None) => Ok(()),
+            Ok(Some(0)) => self.peer_ended(object, protocol),
+            Ok(Some(count)) => {
+                let told = protocol::buffer_updated(protocol, count);
+                let message = "Fatal error: protocol.buffer_updated() call failed.";
+                self.blame_protocol(object, told, message)
+            }
+            Err(error) => self.fail(object, error, READ_FAILED),
+        }
+    }
+
+    /// Reads into the protocol's buffer, which is held for the call only.
+    fn read_into(&self, buffer: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
+        let py = buffer.py();
+        let mut view = View::writable(buffer)?;
+        let bytes = view.bytes_mut()?;
+        let result = self.system_call(py, |fd| Ok(recv(fd, bytes, RecvFlags::DONTWAIT)?))?;
+        match result {
+            Ok((_, count)) => Ok(Some(count)),
+            Err(error) if is_momentary(&error) => Ok(None),
+            Err(error) => Err(errors::from_io(py, error)),
+        }
+    }
+
+    /// The peer sends no more.
+    fn peer_ended<'py>(
+        &self,
+        object: &Bound<'py, PyAny>,
+        protocol: &Bound<'py, PyAny>,
+    ) -> PyResult<()> {
+        self.log_debug(object, "%r received EOF")?;
+        match protocol::eof_received(protocol) {
+            Ok(keep_open) => {
+                let actions = self.stream(|stream| stream.peer_ended(keep_open));
+                self.perform(object, actions)
+            }
+            error => {
+                let message = "Fatal error: protocol.eof_received() call failed.";
+                self.blame_protocol(object, error.map(drop), message)
+            }
+        }
+    }
+
+    /// Ends the connection if a method of the protocol's failed.
+    fn blame_protocol(
+        &self,
+        object: &Bound<'_, PyAny>,
+        result: PyResult<()>,
+        message: &str,
+    ) -> PyResult<()> {
+        match result {
+            Ok(()) => Ok(()),
+            Err(error) => self.fail(object, error, message),
+        }
+    }
+
+    /// Logs something about the transport in debug mode.
+    pub(super) fn log_debug(&self, object: &Bound<'_, PyAny>, format: &str) -> PyResult<()> {
+        let py = object.py();
+        if self.port.is_debug(py) {
+            names::current_logger(py)?.call_method1(names::debug(py), (format, object))?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a system call would have had to wait, or was interrupted: the descriptor is watched, and it will be tried again.
+pub(super) fn is_momentary(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
+}

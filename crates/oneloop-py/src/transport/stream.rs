@@ -1,0 +1,390 @@
+//! The payload of a stream transport: its parts, how it begins, and what the loop runs of it.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+use oneloop::engine::Direction;
+use oneloop::engine::stream::{Actions, Shape, Stream};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use super::chunk::Chunk;
+use super::endpoint::{Descriptor, Endpoint};
+use super::port::Port;
+use super::watcher::Watcher;
+use super::{class_of, payload, protocol};
+use crate::entry::{Entry, Step};
+use crate::errors;
+use crate::ffi::raw_type::{Halt, Payload, Visit};
+use crate::ffi::slot::Slot;
+use crate::ffi::{call, context};
+use crate::handle::{Callback, Handle};
+use crate::names;
+
+/// The payload of a transport.
+pub(super) struct StreamTransport {
+    stream: RefCell<Stream<Chunk>>,
+    pub(super) endpoint: Endpoint,
+    pub(super) port: Arc<dyn Port>,
+    pub(super) reader: Watcher,
+    pub(super) writer: Watcher,
+    /// The Python loop, until the protocol was told of the end.
+    pub(super) event_loop: Slot,
+    /// The protocol, until it was told of the end.
+    pub(super) protocol: Slot,
+    /// Whether it is an `asyncio.BufferedProtocol`.
+    pub(super) is_buffered: Cell<bool>,
+    pub(super) server: Slot,
+    /// The dictionary of `get_extra_info`.
+    pub(super) extra: Slot,
+    /// A future to wake once the connection is made.
+    waiter: Slot,
+    /// What the connection was lost by, and the context in which the protocol is told.
+    pub(super) lost_by: Slot,
+    pub(super) lost_in: Slot,
+    /// The context of everything, where the interpreter lets one be given (3.15).
+    given_context: Slot,
+    /// The water marks as the user gave them; `None` is asyncio's default.
+    pub(super) low: Slot,
+    pub(super) high: Slot,
+}
+
+/// What a transport is made of, beside its descriptor.
+pub(crate) struct Parts<'a, 'py> {
+    /// The protocol.
+    pub(crate) protocol: &'a Bound<'py, PyAny>,
+    /// A future to wake once the protocol knows of the connection.
+    pub(crate) waiter: Option<Bound<'py, PyAny>>,
+    /// The dictionary of `get_extra_info`, to which the transport adds; `None` is a new one.
+    pub(crate) extra: Option<Bound<'py, PyDict>>,
+    /// The `asyncio.Server` that accepted the connection.
+    pub(crate) server: Option<Bound<'py, PyAny>>,
+    /// The context for all of the protocol's methods; `None` is a copy of the current one for each callback, as asyncio makes them.
+    pub(crate) context: Option<Bound<'py, PyAny>>,
+}
+
+/// A transport over a connected stream socket. The protocol's `connection_made` is called by the loop's next entries, then reading
+/// begins, then the waiter is woken.
+///
+/// # Errors
+/// What the protocol or the server raises, and `RuntimeError` if the loop is closed. The descriptor is closed then if it was ours.
+pub(crate) fn connect<'py>(
+    event_loop: &Bound<'py, PyAny>,
+    port: &Arc<dyn Port>,
+    descriptor: Descriptor,
+    parts: Parts<'_, 'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = event_loop.py();
+    let transport = StreamTransport::new(event_loop, port, descriptor, Shape::Duplex, &parts)?;
+    transport.describe_socket(py)?;
+    let object = class_of(py, Shape::Duplex).make(py, transport)?;
+    let Some(transport) = payload(&object) else {
+        unreachable!("made of that type");
+    };
+    match transport.begin(&object, parts) {
+        Ok(()) => Ok(object),
+        Err(error) => {
+            // It never was: nothing is to be warned of.
+            transport.endpoint.forget(py);
+            Err(error)
+        }
+    }
+}
+
+/// Runs a step of a transport in an entry of the loop.
+///
+/// # Errors
+/// `SystemExit` and `KeyboardInterrupt`, and what the exception handler raises; everything else is reported there.
+pub(crate) fn run(py: Python<'_>, transport: &Py<PyAny>, step: Step) -> PyResult<()> {
+    let object = transport.bind(py);
+    let Some(transport) = payload(object) else {
+        return Ok(());
+    };
+    let event_loop = transport.event_loop.get(py);
+    let result = match step {
+        Step::Start => transport.start_reading(object),
+        Step::Wake => transport.wake(py),
+        Step::Lose => transport.lose_in_context(object),
+        Step::Ready(Direction::Read, number) => transport.read_ready(object, number),
+        Step::Ready(Direction::Write, number) => transport.write_ready(object, number),
+    };
+    match (result, event_loop) {
+        (Err(error), Some(event_loop)) => report(object, &event_loop, error),
+        (result, _) => result,
+    }
+}
+
+/// Has the loop's watches follow what a transport wants: asked for by another thread.
+///
+/// # Errors
+/// `OSError` for a descriptor that cannot be watched.
+pub(crate) fn settle(py: Python<'_>, transport: &Py<PyAny>) -> PyResult<()> {
+    let object = transport.bind(py);
+    match payload(object) {
+        Some(transport) => transport.settle(object),
+        None => Ok(()),
+    }
+}
+
+impl StreamTransport {
+    fn new<'py>(
+        event_loop: &Bound<'py, PyAny>,
+        port: &Arc<dyn Port>,
+        descriptor: Descriptor,
+        shape: Shape,
+        parts: &Parts<'_, 'py>,
+    ) -> PyResult<Self> {
+        let py = event_loop.py();
+        let endpoint = Endpoint::new(py, descriptor)?;
+        let extra = match &parts.extra {
+            Some(extra) => extra.clone(),
+            None => PyDict::new(py),
+        };
+        Ok(Self {
+            stream: RefCell::new(Stream::new(shape)),
+            endpoint,
+            port: Arc::clone(port),
+            reader: Watcher::new(Direction::Read),
+            writer: Watcher::new(Direction::Write),
+            event_loop: Slot::new(Some(event_loop.clone())),
+            protocol: Slot::new(None),
+            is_buffered: Cell::new(false),
+            server: Slot::new(None),
+            extra: Slot::new(Some(extra.into_any())),
+            waiter: Slot::new(None),
+            lost_by: Slot::new(None),
+            lost_in: Slot::new(None),
+            given_context: Slot::new(parts.context.clone()),
+            low: Slot::new(None),
+            high: Slot::new(None),
+        })
+    }
+
+    /// Introduces the transport to its server, its loop and its protocol.
+    fn begin(&self, object: &Bound<'_, PyAny>, parts: Parts<'_, '_>) -> PyResult<()> {
+        let py = object.py();
+        self.set_protocol(parts.protocol)?;
+        if let Some(server) = parts.server {
+            attach(&server, object)?;
+            drop(self.server.replace(py, Some(server)));
+        }
+        self.port.claim(self.endpoint.number(), object)?;
+        self.endpoint.send_small_writes_at_once(py)?;
+
+        let connection_made = parts.protocol.getattr(names::connection_made(py))?;
+        self.call_soon(object, connection_made, PyTuple::new(py, [object])?)?;
+        self.push(object, Step::Start)?;
+        if let Some(waiter) = parts.waiter {
+            drop(self.waiter.replace(py, Some(waiter)));
+            self.push(object, Step::Wake)?;
+        }
+        Ok(())
+    }
+
+    /// Changes the protocol.
+    ///
+    /// # Errors
+    /// What an overridden `__instancecheck__` raises.
+    pub(super) fn set_protocol(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+        let is_buffered = protocol::is_buffered(protocol)?;
+        self.is_buffered.set(is_buffered);
+        drop(self.protocol.replace(protocol.py(), Some(protocol.clone())));
+        Ok(())
+    }
+
+    /// Enters the state machine, which calls nobody.
+    #[inline]
+    pub(super) fn stream<R>(&self, enter: impl FnOnce(&mut Stream<Chunk>) -> R) -> R {
+        enter(&mut self.stream.borrow_mut())
+    }
+
+    /// Lends the descriptor to a system call.
+    #[inline]
+    pub(super) fn system_call<R>(
+        &self,
+        py: Python<'_>,
+        call: impl FnOnce(BorrowedFd<'_>) -> io::Result<R>,
+    ) -> PyResult<io::Result<R>> {
+        self.endpoint.check(py)?;
+        Ok(self.endpoint.with(py, call))
+    }
+
+    /// Does what the state machine asks for.
+    ///
+    /// # Errors
+    /// Those of watching the descriptor, of shutting it down, and what ends the run out of the protocol's methods.
+    pub(super) fn perform(&self, object: &Bound<'_, PyAny>, actions: Actions) -> PyResult<()> {
+        if actions.is_empty() {
+            return Ok(());
+        }
+        let py = object.py();
+        let (port, fd) = (&*self.port, self.endpoint.number());
+        if actions.contains(Actions::STOP_READING) {
+            self.reader.stop(object, port, fd);
+        }
+        if actions.contains(Actions::STOP_WRITING) {
+            self.writer.stop(object, port, fd);
+        }
+        if actions.contains(Actions::START_READING) {
+            self.reader.start(object, port, fd, self.context(py)?)?;
+        }
+        if actions.contains(Actions::START_WRITING) {
+            self.writer.start(object, port, fd, self.context(py)?)?;
+        }
+        if actions.contains(Actions::SHUT_DOWN) {
+            self.shut_down(py)?;
+        }
+        if actions.contains(Actions::PAUSE_WRITING) {
+            self.tell_to_pause(object)?;
+        }
+        if actions.contains(Actions::RESUME_WRITING) {
+            self.tell_to_resume(object)?;
+        }
+        if actions.contains(Actions::LOSE_SOON) {
+            self.lose_soon(object)?;
+        }
+        if actions.contains(Actions::LOSE_NOW) {
+            self.lose_now(object)?;
+        }
+        Ok(())
+    }
+
+    /// The context for a callback that is scheduled now.
+    ///
+    /// # Errors
+    /// `MemoryError`.
+    pub(super) fn context<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        match self.given_context.get(py) {
+            Some(context) => Ok(context),
+            None => context::copy_current(py),
+        }
+    }
+
+    /// Makes a step of this transport ready.
+    ///
+    /// # Errors
+    /// `RuntimeError` if the loop is closed.
+    pub(super) fn push(&self, object: &Bound<'_, PyAny>, step: Step) -> PyResult<()> {
+        let entry = Entry::Transport(object.clone().unbind(), step);
+        self.port.push(object.py(), entry)
+    }
+
+    /// Makes a call ready that is a handle of its own, as in asyncio.
+    ///
+    /// # Errors
+    /// `RuntimeError` if the loop is closed.
+    pub(super) fn call_soon<'py>(
+        &self,
+        object: &Bound<'py, PyAny>,
+        callback: Bound<'py, PyAny>,
+        args: Bound<'py, PyTuple>,
+    ) -> PyResult<()> {
+        let py = object.py();
+        let Some(event_loop) = self.event_loop.get(py) else {
+            return Ok(());
+        };
+        let handle = Handle::new(Callback {
+            event_loop: &event_loop,
+            callback,
+            args,
+            context: self.given_context.get(py),
+            debug: self.port.is_debug(py),
+        })?;
+        self.port.push(py, Entry::Callback(handle))
+    }
+
+    fn settle(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (port, fd) = (&*self.port, self.endpoint.number());
+        self.reader.settle(object, port, fd)?;
+        self.writer.settle(object, port, fd)
+    }
+
+    /// Tells whoever waits for the connection that it is made.
+    fn wake(&self, py: Python<'_>) -> PyResult<()> {
+        let Some(waiter) = self.waiter.take(py) else {
+            return Ok(());
+        };
+        if call::method(names::cancelled(py), [&waiter])?.is_truthy()? {
+            return Ok(());
+        }
+        let none = py.None().into_bound(py);
+        call::method(names::set_result(py), [&waiter, &none]).map(drop)
+    }
+}
+
+/// Tells a server of a connection. From 3.13 on asyncio's servers want to know which.
+fn attach(server: &Bound<'_, PyAny>, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = server.py();
+    let name = names::_attach(py);
+    match names::servers_know_transports(py)? {
+        true => call::method(name, [server, transport]),
+        false => call::method(name, [server]),
+    }
+    .map(drop)
+}
+
+/// Tells a server that a connection has ended.
+pub(super) fn detach(server: &Bound<'_, PyAny>, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = server.py();
+    let name = names::_detach(py);
+    match names::servers_know_transports(py)? {
+        true => call::method(name, [server, transport]),
+        false => call::method(name, [server]),
+    }
+    .map(drop)
+}
+
+/// Hands an error of a step to the exception handler, as a handle does for its callback.
+#[cold]
+fn report(object: &Bound<'_, PyAny>, event_loop: &Bound<'_, PyAny>, error: PyErr) -> PyResult<()> {
+    if errors::ends_run(object.py(), &error) {
+        return Err(error);
+    }
+    errors::call_exception_handler(
+        event_loop,
+        &format!("Exception in callback of {}", object.repr()?),
+        error,
+        &[("transport", Some(object.clone()))],
+    )
+}
+
+impl Payload for StreamTransport {
+    fn traverse(&self, visit: &Visit<'_>) -> Result<(), Halt> {
+        self.endpoint.traverse(visit)?;
+        self.reader.traverse(visit)?;
+        self.writer.traverse(visit)?;
+        self.slots()
+            .into_iter()
+            .try_for_each(|slot| slot.traverse(visit))
+    }
+
+    fn clear(&self, py: Python<'_>) {
+        self.endpoint.forget(py);
+        self.reader.clear(py);
+        self.writer.clear(py);
+        for slot in self.slots() {
+            drop(slot.take(py));
+        }
+        let chunks = self.stream(|stream| stream.take_chunks());
+        chunks.for_each(|chunk| chunk.release(py));
+    }
+}
+
+impl StreamTransport {
+    fn slots(&self) -> [&Slot; 10] {
+        [
+            &self.event_loop,
+            &self.protocol,
+            &self.server,
+            &self.extra,
+            &self.waiter,
+            &self.lost_by,
+            &self.lost_in,
+            &self.given_context,
+            &self.low,
+            &self.high,
+        ]
+    }
+}

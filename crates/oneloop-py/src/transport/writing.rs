@@ -1,0 +1,210 @@
+//! Writing: at once while nothing waits, else when the descriptor is writable.
+
+use std::io::{self, IoSlice};
+use std::os::fd::BorrowedFd;
+
+use oneloop::engine::stream::{Admission, Stream};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::prelude::*;
+use rustix::net::{SendAncillaryBuffer, SendFlags, Shutdown, send, sendmsg, shutdown};
+
+use super::chunk::{self, Data};
+use super::protocol;
+use super::reading::is_momentary;
+use super::stream::StreamTransport;
+use crate::errors;
+use crate::ffi::context::Entered;
+use crate::names;
+
+const WRITE_FAILED: &str = "Fatal write error on socket transport";
+
+/// How many pieces go into one system call: the kernel's own limit.
+const MOST_PIECES: usize = 1024;
+
+/// Non-blocking whatever the socket says, and an error instead of a signal if the peer is gone.
+const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
+
+impl StreamTransport {
+    /// Follows `asyncio.WriteTransport.write`.
+    pub(super) fn write<'py>(
+        &self,
+        object: &Bound<'py, PyAny>,
+        data: &Bound<'py, PyAny>,
+    ) -> PyResult<()> {
+        if !chunk::is_writable(data) {
+            return Err(not_writable(data));
+        }
+        self.refuse_half_closed("write")?;
+        if data.len()? == 0 {
+            return Ok(());
+        }
+        let data = match Data::new(data) {
+            Ok(data) => data,
+            Err(error) => return self.fail(object, error, WRITE_FAILED),
+        };
+        match self.stream(Stream::admit) {
+            Admission::Discard { warn } => self.discarded(object.py(), warn),
+            Admission::Queue => self.queue(object, data, 0),
+            Admission::Send => match self.send(object.py(), data.bytes()) {
+                Ok(sent) if sent == data.bytes().len() => Ok(()),
+                Ok(sent) => self.queue(object, data, sent),
+                Err(error) => self.fail(object, error, WRITE_FAILED),
+            },
+        }
+    }
+
+    /// Follows `asyncio.WriteTransport.writelines` of 3.12 and later, which sends the pieces together.
+    #[cfg(Py_3_12)]
+    pub(super) fn writelines<'py>(
+        &self,
+        object: &Bound<'py, PyAny>,
+        lines: &Bound<'py, PyAny>,
+    ) -> PyResult<()> {
+        self.refuse_half_closed("writelines")?;
+        if !lines.is_truthy()? {
+            return Ok(());
+        }
+        let mut chunks = Vec::new();
+        for line in lines.try_iter()? {
+            chunks.push(Data::of_any_layout(&line?)?.into_chunk(0).0);
+        }
+        chunks.retain(|chunk| !chunk.as_ref().is_empty());
+        if chunks.is_empty() {
+            return Ok(());
+        }
+        if let Admission::Discard { warn } = self.stream(Stream::admit) {
+            return self.discarded(object.py(), warn);
+        }
+        self.stream(|stream| chunks.into_iter().for_each(|chunk| stream.append(chunk, 0)));
+        self.flush(object)?;
+        let actions = self.stream(Stream::gathered);
+        self.perform(object, actions)
+    }
+
+    /// Follows `asyncio.WriteTransport.write_eof`.
+    pub(super) fn write_eof(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
+        let actions = self.stream(Stream::write_eof);
+        self.perform(object, actions)
+    }
+
+    /// The descriptor is writable, says the watch of that number.
+    pub(super) fn write_ready(&self, object: &Bound<'_, PyAny>, number: u32) -> PyResult<()> {
+        let Some(context) = self.writer.context_of(object.py(), number) else {
+            return Ok(());
+        };
+        let _entered = Entered::new(&context)?;
+        self.flush(object)
+    }
+
+    /// Sends what waits, as much of it as the kernel takes in one call, and finishes what waited for that.
+    fn flush(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = object.py();
+        let result = self.system_call(py, |fd| self.stream(|stream| send_pieces(fd, stream)));
+        let error = match result {
+            Ok(Ok(sent)) => {
+                self.port.note_io(py);
+                let actions = self.stream(|stream| stream.sent(sent));
+                self.perform(object, actions)?;
+                let actions = self.stream(Stream::settle);
+                return self.perform(object, actions);
+            }
+            Ok(Err(error)) if is_momentary(&error) => return Ok(()),
+            Ok(Err(error)) => errors::from_io(py, error),
+            Err(error) => error,
+        };
+        let actions = self.stream(Stream::write_failed);
+        self.perform(object, actions)?;
+        self.fail(object, error, WRITE_FAILED)
+    }
+
+    /// Sends at once what can be; how much that was.
+    fn send(&self, py: Python<'_>, bytes: &[u8]) -> PyResult<usize> {
+        match self.system_call(py, |fd| Ok(send(fd, bytes, SEND)?))? {
+            Ok(sent) => {
+                self.port.note_io(py);
+                Ok(sent)
+            }
+            Err(error) if is_momentary(&error) => Ok(0),
+            Err(error) => Err(errors::from_io(py, error)),
+        }
+    }
+
+    fn queue(&self, object: &Bound<'_, PyAny>, data: Data<'_>, sent: usize) -> PyResult<()> {
+        let (chunk, sent) = data.into_chunk(sent);
+        let actions = self.stream(|stream| stream.push(chunk, sent));
+        self.perform(object, actions)
+    }
+
+    pub(super) fn shut_down(&self, py: Python<'_>) -> PyResult<()> {
+        self.port.note_io(py);
+        self.system_call(py, |fd| Ok(shutdown(fd, Shutdown::Write)?))?
+            .map_err(|error| errors::from_io(py, error))
+    }
+
+    fn refuse_half_closed(&self, method: &str) -> PyResult<()> {
+        match self.stream(|stream| stream.is_half_closed()) {
+            true => Err(PyRuntimeError::new_err(format!(
+                "Cannot call {method}() after write_eof()"
+            ))),
+            false => Ok(()),
+        }
+    }
+
+    /// A write came too late.
+    #[cold]
+    fn discarded(&self, py: Python<'_>, warn: bool) -> PyResult<()> {
+        if warn {
+            let text = "socket.send() raised exception.";
+            names::current_logger(py)?.call_method1(names::warning(py), (text,))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn tell_to_pause(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
+        let Some(protocol) = self.protocol.get(object.py()) else {
+            return Ok(());
+        };
+        protocol::pause_writing(&protocol)
+            .or_else(|error| self.report(object, error, "protocol.pause_writing() failed"))
+    }
+
+    pub(super) fn tell_to_resume(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
+        let Some(protocol) = self.protocol.get(object.py()) else {
+            return Ok(());
+        };
+        protocol::resume_writing(&protocol)
+            .or_else(|error| self.report(object, error, "protocol.resume_writing() failed"))
+    }
+}
+
+/// Sends the first pieces of what waits. Nothing waiting is nothing sent.
+fn send_pieces(fd: BorrowedFd<'_>, stream: &Stream<chunk::Chunk>) -> io::Result<usize> {
+    let mut pieces = stream.pieces();
+    let Some(first) = pieces.next() else {
+        return Ok(0);
+    };
+    let Some(second) = pieces.next() else {
+        return Ok(send(fd, first, SEND)?);
+    };
+    let mut slices = vec![IoSlice::new(first), IoSlice::new(second)];
+    slices.extend(pieces.take(MOST_PIECES - 2).map(IoSlice::new));
+    Ok(sendmsg(
+        fd,
+        &slices,
+        &mut SendAncillaryBuffer::default(),
+        SEND,
+    )?)
+}
+
+/// asyncio's words for what cannot be written.
+#[cold]
+fn not_writable(data: &Bound<'_, PyAny>) -> PyErr {
+    let kinds = match cfg!(Py_3_14) {
+        true => "a bytes, bytearray, or memoryview object",
+        false => "a bytes-like object",
+    };
+    match data.get_type().name().and_then(|name| name.repr()) {
+        Ok(name) => PyTypeError::new_err(format!("data argument must be {kinds}, not {name}")),
+        Err(error) => error,
+    }
+}

@@ -1,0 +1,335 @@
+//! `Stream`: the state machine of a push transport over a stream of bytes.
+//!
+//! Without a descriptor, a clock or a loop: whoever owns the descriptor reports what happened ("so much was sent", "the user closes") and does
+//! what the machine answers ([`Actions`]). What happens in which order is asyncio's: its selector transports are the model, for sockets
+//! and for either end of a pipe ([`Shape`]).
+//!
+//! Promises:
+//!
+//! - bytes leave in the order in which they were written, and none is kept twice;
+//! - writability is watched exactly while something waits to be sent;
+//! - the end of the connection is announced once, by [`Actions::LOSE_SOON`] or [`Actions::LOSE_NOW`], whatever comes together;
+//! - `close` sends first what waits, `abort` drops it.
+//!
+//! Chunks are dropped inside its methods, so dropping one must call nobody.
+
+mod actions;
+mod flow;
+mod queue;
+
+pub use self::actions::Actions;
+pub use self::flow::Limits;
+
+use self::flow::Flow;
+use self::queue::Queue;
+
+/// How many writes to a lost connection are silent: from then on, each is worth a warning.
+const SILENT_LOST_WRITES: u32 = 5;
+
+/// What kind of stream it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shape {
+    /// Both directions, of which the sending one can be shut down: a socket.
+    Duplex,
+    /// The reading end of a pipe.
+    Source,
+    /// The writing end of a pipe. Shutting it down is closing it; what it reads is only whether the reader has gone away.
+    Sink,
+}
+
+/// How far a stream is from its end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    Open,
+    /// Closed by the user; what waits is still sent.
+    Flushing,
+    /// Nothing is sent any more, and the protocol will be told.
+    Lost,
+    /// The protocol was told.
+    Ended,
+}
+
+/// What becomes of a write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Admission {
+    /// Nothing waits: try to send it at once, and [`push`](Stream::push) what is left.
+    Send,
+    /// [`Push`](Stream::push) it: others wait before it.
+    Queue,
+    /// The connection is lost, and so are these bytes.
+    Discard {
+        /// Whether there have been so many such writes that somebody should be told.
+        warn: bool,
+    },
+}
+
+/// The answer to who wants to tell the protocol of the connection's end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Farewell {
+    /// It is to be told now.
+    Due,
+    /// It was told already.
+    Done,
+}
+
+/// A stream of bytes whose chunks are `C`.
+#[derive(Debug)]
+pub struct Stream<C> {
+    shape: Shape,
+    phase: Phase,
+    /// The user said that no more will be written ([`Shape::Duplex`] only; a [`Shape::Sink`] closes instead).
+    half_closed: bool,
+    /// The user paused reading.
+    reading_paused: bool,
+    queue: Queue<C>,
+    flow: Flow,
+    /// How many writes were discarded, and one for the loss itself, as asyncio counts.
+    lost_writes: u32,
+}
+
+impl<C: AsRef<[u8]>> Stream<C> {
+    /// An open stream with nothing to send, which does not read yet.
+    pub fn new(shape: Shape) -> Self {
+        Self {
+            shape,
+            phase: Phase::Open,
+            half_closed: false,
+            reading_paused: false,
+            queue: Queue::new(),
+            flow: Flow::default(),
+            lost_writes: 0,
+        }
+    }
+
+    /// What kind of stream it is.
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// Whether the stream is closing or closed.
+    pub fn is_closing(&self) -> bool {
+        self.phase != Phase::Open
+    }
+
+    /// Whether nothing is sent any more.
+    pub fn is_lost(&self) -> bool {
+        matches!(self.phase, Phase::Lost | Phase::Ended)
+    }
+
+    /// Whether the user said that no more will be written.
+    pub fn is_half_closed(&self) -> bool {
+        self.half_closed
+    }
+
+    /// Whether what the peer sends is wanted.
+    pub fn is_reading(&self) -> bool {
+        self.phase == Phase::Open && !self.reading_paused
+    }
+
+    /// Whether the protocol was asked to write no more.
+    pub fn is_writing_paused(&self) -> bool {
+        self.flow.is_paused()
+    }
+
+    /// How many bytes wait to be sent.
+    pub fn size(&self) -> usize {
+        self.queue.size()
+    }
+
+    // Reading.
+
+    /// The protocol has been told of the connection: it may be read from.
+    pub fn start_reading(&self) -> Actions {
+        let wanted = match self.shape {
+            Shape::Duplex | Shape::Source => self.is_reading(),
+            Shape::Sink => !self.is_lost(),
+        };
+        Actions::START_READING.only_if(wanted)
+    }
+
+    /// The user wants nothing to read for now.
+    pub fn pause_reading(&mut self) -> Actions {
+        if !self.is_reading() {
+            return Actions::NONE;
+        }
+        self.reading_paused = true;
+        Actions::STOP_READING
+    }
+
+    /// The user wants to read again.
+    pub fn resume_reading(&mut self) -> Actions {
+        if self.is_closing() || !self.reading_paused {
+            return Actions::NONE;
+        }
+        self.reading_paused = false;
+        Actions::START_READING
+    }
+
+    /// The peer sends no more, and the protocol was told; `keep_open` is whether it wants to go on writing.
+    pub fn peer_ended(&mut self, keep_open: bool) -> Actions {
+        if keep_open {
+            Actions::STOP_READING
+        } else {
+            self.close()
+        }
+    }
+
+    // Writing.
+
+    /// What is to become of a write that is not empty.
+    pub fn admit(&mut self) -> Admission {
+        let discards = match self.shape {
+            Shape::Duplex | Shape::Source => self.is_lost(),
+            Shape::Sink => self.is_closing(),
+        };
+        if discards {
+            let warn = self.lost_writes >= SILENT_LOST_WRITES;
+            self.lost_writes = self.lost_writes.saturating_add(1);
+            return Admission::Discard { warn };
+        }
+        match self.queue.is_empty() {
+            true => Admission::Send,
+            false => Admission::Queue,
+        }
+    }
+
+    /// Queues what is left of a chunk after its first `sent` bytes.
+    pub fn push(&mut self, chunk: C, sent: usize) -> Actions {
+        let was_empty = self.queue.is_empty();
+        self.append(chunk, sent);
+        let starts = was_empty && !self.queue.is_empty();
+        Actions::START_WRITING.only_if(starts) | self.flow.grown(self.queue.size())
+    }
+
+    /// Queues a chunk of several that will be sent together: [`pieces`](Stream::pieces), [`sent`](Stream::sent),
+    /// [`settle`](Stream::settle), [`gathered`](Stream::gathered).
+    pub fn append(&mut self, chunk: C, sent: usize) {
+        if !self.is_lost() {
+            self.queue.push(chunk, sent);
+        }
+    }
+
+    /// What waits to be sent, in pieces.
+    pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        self.queue.pieces()
+    }
+
+    /// The first `count` bytes of what waits were sent. [`settle`](Stream::settle) is to follow, after what this asks for is done.
+    pub fn sent(&mut self, count: usize) -> Actions {
+        self.queue.advance(count);
+        // asyncio's pipes let the protocol write again when all is gone only.
+        if self.shape == Shape::Sink && !self.queue.is_empty() {
+            return Actions::NONE;
+        }
+        self.flow.shrunk(self.queue.size())
+    }
+
+    /// Finishes what waited for the queue to be empty, if it is: the protocol, told to go on, may have written more.
+    pub fn settle(&mut self) -> Actions {
+        if !self.queue.is_empty() || self.is_lost() {
+            return Actions::NONE;
+        }
+        match self.phase {
+            Phase::Flushing => {
+                self.lose();
+                let stop_reading = Actions::STOP_READING.only_if(self.shape == Shape::Sink);
+                Actions::STOP_WRITING | stop_reading | Actions::LOSE_NOW
+            }
+            _ => Actions::STOP_WRITING | Actions::SHUT_DOWN.only_if(self.half_closed),
+        }
+    }
+
+    /// What chunks that were [`append`](Stream::append)ed and could not be sent ask for.
+    pub fn gathered(&mut self) -> Actions {
+        if self.queue.is_empty() {
+            return Actions::NONE;
+        }
+        Actions::START_WRITING | self.flow.grown(self.queue.size())
+    }
+
+    /// Sending failed, so what waits will never be sent. [`abort`](Stream::abort) is to follow.
+    pub fn write_failed(&mut self) -> Actions {
+        let had_any = !self.queue.is_empty();
+        drop(self.queue.take());
+        if self.shape == Shape::Sink {
+            self.lost_writes = self.lost_writes.saturating_add(1);
+        }
+        Actions::STOP_WRITING.only_if(had_any)
+    }
+
+    /// The user will write no more.
+    pub fn write_eof(&mut self) -> Actions {
+        if self.shape == Shape::Sink {
+            return self.close();
+        }
+        if self.is_closing() || self.half_closed {
+            return Actions::NONE;
+        }
+        self.half_closed = true;
+        Actions::SHUT_DOWN.only_if(self.queue.is_empty())
+    }
+
+    /// The water marks.
+    pub fn limits(&self) -> Limits {
+        self.flow.limits
+    }
+
+    /// Changes the water marks. A protocol that was asked to pause is not told to go on before something is sent.
+    pub fn set_limits(&mut self, limits: Limits) -> Actions {
+        self.flow.limits = limits;
+        self.flow.grown(self.queue.size())
+    }
+
+    // Closing.
+
+    /// Ends the stream after what waits is sent.
+    pub fn close(&mut self) -> Actions {
+        if self.is_closing() {
+            return Actions::NONE;
+        }
+        if !self.queue.is_empty() {
+            self.phase = Phase::Flushing;
+            // A sink goes on watching whether its reader has gone away.
+            return Actions::STOP_READING.only_if(self.shape != Shape::Sink);
+        }
+        self.lose();
+        Actions::STOP_READING | Actions::LOSE_SOON
+    }
+
+    /// Ends the stream and drops what waits.
+    pub fn abort(&mut self) -> Actions {
+        if self.is_lost() {
+            return Actions::NONE;
+        }
+        let had_any = !self.queue.is_empty();
+        drop(self.queue.take());
+        let was_reading = self.phase == Phase::Open || self.shape == Shape::Sink;
+        self.lose();
+        Actions::STOP_WRITING.only_if(had_any)
+            | Actions::STOP_READING.only_if(was_reading)
+            | Actions::LOSE_SOON
+    }
+
+    /// Whether the protocol is to be told of the end now; afterwards it has been.
+    pub fn farewell(&mut self) -> Farewell {
+        if self.phase == Phase::Ended {
+            return Farewell::Done;
+        }
+        self.phase = Phase::Ended;
+        Farewell::Due
+    }
+
+    /// Takes out every chunk that waits, to let go of them elsewhere: the stream is being taken apart.
+    pub fn take_chunks(&mut self) -> impl Iterator<Item = C> + use<C> {
+        self.queue.take().into_chunks()
+    }
+
+    fn lose(&mut self) {
+        self.phase = Phase::Lost;
+        if self.shape == Shape::Duplex {
+            self.lost_writes = self.lost_writes.saturating_add(1);
+        }
+    }
+}
