@@ -25,7 +25,8 @@ ENGINE_TABLE = """
     sys, cell <- blocking
     registry, timers, blocking <- reactor <- current <- executor
     ready, inbox, host, executor <- event_loop <- tick
-    executor <- net, dns, process, signal, fs, time, sync
+    executor <- dns, process, signal, fs, time, sync
+    dns, time <- net
     executor <- task, handle, join
     task <- group
     tick, task <- runtime

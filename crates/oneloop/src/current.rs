@@ -4,6 +4,7 @@
 //! the duration of a run by [`enter`].
 
 use std::cell::RefCell;
+use std::io;
 use std::marker::PhantomData;
 
 use crate::reactor::LoopRef;
@@ -47,6 +48,16 @@ pub(crate) fn expect() -> LoopRef {
         Some(event_loop) => event_loop,
         None => panic!("no event loop is running on this thread; call this inside `oneloop::run`"),
     }
+}
+
+/// The loop that runs on this thread, for those who can answer an error.
+///
+/// # Errors
+///
+/// If none does.
+pub(crate) fn get() -> io::Result<LoopRef> {
+    with(|current| current.cloned())
+        .ok_or_else(|| io::Error::other("no event loop is running on this thread"))
 }
 
 /// The duration for which a loop is current.

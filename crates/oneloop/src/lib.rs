@@ -24,6 +24,7 @@
 //! | `asyncio.gather(*aws)` | [`join_all`] |
 //! | `asyncio.TaskGroup()` | [`task_group`] |
 //! | `asyncio.run_coroutine_threadsafe(coro, loop)` | [`Handle::spawn`] |
+//! | `asyncio.open_connection(host, port)` and the rest of the network | [`net`] |
 //!
 //! One thread runs a loop, its tasks and their wake-ups, in the order in which they became ready, so a future need not be `Send` and a
 //! value can be shared by `Rc`. Cancelling is dropping: a future that is dropped runs no further, and its drops clean up.
@@ -35,6 +36,7 @@
 mod blocking;
 mod cell;
 mod current;
+mod dns;
 mod driver;
 mod event_loop;
 mod executor;
@@ -44,6 +46,7 @@ mod host;
 mod inbox;
 mod instant;
 mod join;
+pub mod net;
 mod reactor;
 mod ready;
 mod registry;
@@ -66,6 +69,7 @@ pub mod engine {
     pub use crate::executor::Executor;
     pub use crate::host::Host;
     pub use crate::instant::monotonic;
+    pub use crate::net::parts::*;
     pub use crate::reactor::{LoopRef, Reactor, Remote, RemoteCall};
     pub use crate::registry::{Direction, Seat};
     pub use crate::tick::{POLL_INTERVAL, Refusal};

@@ -128,8 +128,13 @@ pub trait Remote: Send + Sync {
 /// What another thread asks to have called on the loop's thread.
 pub type RemoteCall = Box<dyn FnOnce() + Send>;
 
+/// Whether two references are to one loop.
+pub(crate) fn is_same(one: &LoopRef, other: &LoopRef) -> bool {
+    // The data pointers only: the vtable of one type may exist twice in a program.
+    std::ptr::addr_eq(Rc::as_ptr(one), Rc::as_ptr(other))
+}
+
 /// Whether two remotes belong to one loop.
 pub(crate) fn same_loop(one: &Arc<dyn Remote>, other: &Arc<dyn Remote>) -> bool {
-    // The data pointers only: the vtable of one type may exist twice in a program.
     std::ptr::addr_eq(Arc::as_ptr(one), Arc::as_ptr(other))
 }

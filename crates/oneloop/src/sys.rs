@@ -11,6 +11,7 @@
 )]
 
 pub(crate) mod sigint;
+pub(crate) mod socket;
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};

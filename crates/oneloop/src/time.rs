@@ -8,13 +8,12 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
-use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::current;
 use crate::instant::Instant;
-use crate::reactor::LoopRef;
+use crate::reactor::{LoopRef, is_same};
 use crate::timers::TimerKey;
 
 /// The time on the running loop's clock.
@@ -183,10 +182,6 @@ impl fmt::Debug for Sleep {
             End::At(deadline) => f.debug_tuple("Sleep").field(&deadline).finish(),
         }
     }
-}
-
-fn is_same(one: &LoopRef, other: &LoopRef) -> bool {
-    std::ptr::addr_eq(Rc::as_ptr(one), Rc::as_ptr(other))
 }
 
 /// Gives `future` this long, counted from the first poll; then drops it and answers [`Elapsed`].

@@ -1,0 +1,101 @@
+//! System calls on sockets, where platforms differ.
+//!
+//! Every socket that is opened or accepted here is non-blocking and close-on-exec, and nothing that is sent here raises SIGPIPE, whatever
+//! the process does about that signal: a broken pipe is an error and nothing else.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+
+/// A new socket.
+pub(crate) fn open(domain: Domain, kind: Type, protocol: Option<Protocol>) -> io::Result<OwnedFd> {
+    let socket = Socket::new(domain, kind, protocol)?;
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    Ok(socket.into())
+}
+
+/// Accepts a connection, and says whose it is. One that was broken off in the queue is nobody's.
+pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, SockAddr)> {
+    loop {
+        match accept_next(listener) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            result => return result,
+        }
+    }
+}
+
+fn accept_next(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, SockAddr)> {
+    let listener = SockRef::from(&listener);
+    #[cfg(not(target_vendor = "apple"))]
+    let (socket, peer) = listener.accept4(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK)?;
+    #[cfg(target_vendor = "apple")]
+    let (socket, peer) = listener.accept()?;
+    #[cfg(target_vendor = "apple")]
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    Ok((socket.into(), peer))
+}
+
+pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    Ok(rustix::net::send(socket, bytes, NO_SIGNAL)?)
+}
+
+pub(crate) fn send_vectored(socket: BorrowedFd<'_>, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+    // More than this many are an error; what is left is the next call's.
+    let pieces = &pieces[..pieces.len().min(MOST_PIECES)];
+    let mut control = SendAncillaryBuffer::default();
+    Ok(rustix::net::sendmsg(
+        socket,
+        pieces,
+        &mut control,
+        NO_SIGNAL,
+    )?)
+}
+
+/// Reads without taking.
+pub(crate) fn peek(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    let (count, _) = rustix::net::recv(socket, buffer, RecvFlags::PEEK)?;
+    Ok(count)
+}
+
+/// POSIX's `IOV_MAX`, which Linux and the BSDs have in common.
+const MOST_PIECES: usize = 1024;
+
+#[cfg(not(target_vendor = "apple"))]
+const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
+/// There the socket itself is told, by socket2 when it is opened; what is accepted inherits it.
+#[cfg(target_vendor = "apple")]
+const NO_SIGNAL: SendFlags = SendFlags::empty();
+
+/// Who was at the other end of a Unix socket when it was connected: process, user and group.
+///
+/// Not by rustix, whose process identifier cannot be zero: it is, if the process is in a namespace that this one does not see.
+#[cfg(target_os = "linux")]
+pub(crate) fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<(i32, u32, u32)> {
+    let mut peer = libc::ucred {
+        pid: 0,
+        uid: 0,
+        gid: 0,
+    };
+    let mut length = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: `peer` is as long as `length` says, and both outlive the call.
+    let code = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut peer).cast(),
+            &raw mut length,
+        )
+    };
+    match code {
+        0 => Ok((peer.pid, peer.uid, peer.gid)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn peer_credentials(_: BorrowedFd<'_>) -> io::Result<(i32, u32, u32)> {
+    Err(io::ErrorKind::Unsupported.into())
+}
