@@ -30,7 +30,7 @@ ENGINE_TABLE = """
     executor <- task, handle, join
     task <- group
     tick, task <- runtime
-    stream, datagram
+    push <- stream, datagram
 """
 PYTHON_TABLE = """
     names <- errors, ffi <- handle <- entry

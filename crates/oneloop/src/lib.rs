@@ -47,6 +47,7 @@ mod inbox;
 mod instant;
 mod join;
 pub mod net;
+mod push;
 mod reactor;
 mod ready;
 mod registry;
@@ -77,7 +78,8 @@ pub mod engine {
 
     /// The state machine of push transports over streams of bytes.
     pub mod stream {
-        pub use crate::stream::{Actions, Admission, Farewell, Limits, Shape, Stream};
+        pub use crate::push::{Actions, Admission, Farewell, Limits};
+        pub use crate::stream::{Shape, Stream};
     }
 }
 

@@ -13,18 +13,10 @@
 //!
 //! Chunks are dropped inside its methods, so dropping one must call nobody.
 
-mod actions;
-mod flow;
 mod queue;
 
-pub use self::actions::Actions;
-pub use self::flow::Limits;
-
-use self::flow::Flow;
 use self::queue::Queue;
-
-/// How many writes to a lost connection are silent: from then on, each is worth a warning.
-const SILENT_LOST_WRITES: u32 = 5;
+use crate::push::{Actions, Admission, Farewell, Flow, Life, Limits, Phase};
 
 /// What kind of stream it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,56 +29,17 @@ pub enum Shape {
     Sink,
 }
 
-/// How far a stream is from its end.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Phase {
-    Open,
-    /// Closed by the user; what waits is still sent.
-    Flushing,
-    /// Nothing is sent any more, and the protocol will be told.
-    Lost,
-    /// The protocol was told.
-    Ended,
-}
-
-/// What becomes of a write.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[must_use]
-pub enum Admission {
-    /// Nothing waits: try to send it at once, and [`push`](Stream::push) what is left.
-    Send,
-    /// [`Push`](Stream::push) it: others wait before it.
-    Queue,
-    /// The connection is lost, and so are these bytes.
-    Discard {
-        /// Whether there have been so many such writes that somebody should be told.
-        warn: bool,
-    },
-}
-
-/// The answer to who wants to tell the protocol of the connection's end.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[must_use]
-pub enum Farewell {
-    /// It is to be told now.
-    Due,
-    /// It was told already.
-    Done,
-}
-
 /// A stream of bytes whose chunks are `C`.
 #[derive(Debug)]
 pub struct Stream<C> {
     shape: Shape,
-    phase: Phase,
+    life: Life,
     /// The user said that no more will be written ([`Shape::Duplex`] only; a [`Shape::Sink`] closes instead).
     half_closed: bool,
     /// The user paused reading.
     reading_paused: bool,
     queue: Queue<C>,
     flow: Flow,
-    /// How many writes were discarded, and one for the loss itself, as asyncio counts.
-    lost_writes: u32,
 }
 
 impl<C: AsRef<[u8]>> Stream<C> {
@@ -94,12 +47,11 @@ impl<C: AsRef<[u8]>> Stream<C> {
     pub fn new(shape: Shape) -> Self {
         Self {
             shape,
-            phase: Phase::Open,
+            life: Life::new(),
             half_closed: false,
             reading_paused: false,
             queue: Queue::new(),
             flow: Flow::default(),
-            lost_writes: 0,
         }
     }
 
@@ -110,12 +62,12 @@ impl<C: AsRef<[u8]>> Stream<C> {
 
     /// Whether the stream is closing or closed.
     pub fn is_closing(&self) -> bool {
-        self.phase != Phase::Open
+        self.life.is_closing()
     }
 
     /// Whether nothing is sent any more.
     pub fn is_lost(&self) -> bool {
-        matches!(self.phase, Phase::Lost | Phase::Ended)
+        self.life.is_lost()
     }
 
     /// Whether the user said that no more will be written.
@@ -125,7 +77,7 @@ impl<C: AsRef<[u8]>> Stream<C> {
 
     /// Whether what the peer sends is wanted.
     pub fn is_reading(&self) -> bool {
-        self.phase == Phase::Open && !self.reading_paused
+        !self.is_closing() && !self.reading_paused
     }
 
     /// Whether the protocol was asked to write no more.
@@ -185,9 +137,7 @@ impl<C: AsRef<[u8]>> Stream<C> {
             Shape::Sink => self.is_closing(),
         };
         if discards {
-            let warn = self.lost_writes >= SILENT_LOST_WRITES;
-            self.lost_writes = self.lost_writes.saturating_add(1);
-            return Admission::Discard { warn };
+            return self.life.discard();
         }
         match self.queue.is_empty() {
             true => Admission::Send,
@@ -231,7 +181,7 @@ impl<C: AsRef<[u8]>> Stream<C> {
         if !self.queue.is_empty() || self.is_lost() {
             return Actions::NONE;
         }
-        match self.phase {
+        match self.life.phase() {
             Phase::Flushing => {
                 self.lose();
                 let stop_reading = Actions::STOP_READING.only_if(self.shape == Shape::Sink);
@@ -254,7 +204,7 @@ impl<C: AsRef<[u8]>> Stream<C> {
         let had_any = !self.queue.is_empty();
         drop(self.queue.take());
         if self.shape == Shape::Sink {
-            self.lost_writes = self.lost_writes.saturating_add(1);
+            self.life.count_loss();
         }
         Actions::STOP_WRITING.only_if(had_any)
     }
@@ -290,7 +240,7 @@ impl<C: AsRef<[u8]>> Stream<C> {
             return Actions::NONE;
         }
         if !self.queue.is_empty() {
-            self.phase = Phase::Flushing;
+            self.life.flush();
             // A sink goes on watching whether its reader has gone away.
             return Actions::STOP_READING.only_if(self.shape != Shape::Sink);
         }
@@ -305,7 +255,7 @@ impl<C: AsRef<[u8]>> Stream<C> {
         }
         let had_any = !self.queue.is_empty();
         drop(self.queue.take());
-        let was_reading = self.phase == Phase::Open || self.shape == Shape::Sink;
+        let was_reading = !self.is_closing() || self.shape == Shape::Sink;
         self.lose();
         Actions::STOP_WRITING.only_if(had_any)
             | Actions::STOP_READING.only_if(was_reading)
@@ -314,11 +264,7 @@ impl<C: AsRef<[u8]>> Stream<C> {
 
     /// Whether the protocol is to be told of the end now; afterwards it has been.
     pub fn farewell(&mut self) -> Farewell {
-        if self.phase == Phase::Ended {
-            return Farewell::Done;
-        }
-        self.phase = Phase::Ended;
-        Farewell::Due
+        self.life.farewell()
     }
 
     /// Takes out every chunk that waits, to let go of them elsewhere: the stream is being taken apart.
@@ -327,9 +273,9 @@ impl<C: AsRef<[u8]>> Stream<C> {
     }
 
     fn lose(&mut self) {
-        self.phase = Phase::Lost;
+        self.life.lose();
         if self.shape == Shape::Duplex {
-            self.lost_writes = self.lost_writes.saturating_add(1);
+            self.life.count_loss();
         }
     }
 }

@@ -1,10 +1,10 @@
-//! What a stream asks of whoever owns its descriptor.
+//! What the state machine of a push transport asks of whoever owns its descriptor.
 
 use std::fmt;
 use std::ops::{BitOr, BitOrAssign};
 
 /// A set of things to do, in the order of the constants below: descriptors first, then the protocol, the end last.
-#[must_use = "a stream's state assumes that what it asked for is done"]
+#[must_use = "the state assumes that what it asked for is done"]
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct Actions(u16);
 
@@ -55,7 +55,7 @@ impl Actions {
     }
 
     /// The set if `condition` holds, else the empty one.
-    pub(super) const fn only_if(self, condition: bool) -> Self {
+    pub(crate) const fn only_if(self, condition: bool) -> Self {
         if condition { self } else { Self::NONE }
     }
 }

@@ -23,14 +23,14 @@ impl Default for Limits {
 
 /// Who was told what.
 #[derive(Debug, Default)]
-pub(super) struct Flow {
-    pub(super) limits: Limits,
+pub(crate) struct Flow {
+    pub(crate) limits: Limits,
     paused: bool,
 }
 
 impl Flow {
     /// The queue has grown to `size`, or its limits were changed.
-    pub(super) fn grown(&mut self, size: usize) -> Actions {
+    pub(crate) fn grown(&mut self, size: usize) -> Actions {
         if self.paused || size <= self.limits.high {
             return Actions::NONE;
         }
@@ -39,7 +39,7 @@ impl Flow {
     }
 
     /// The queue has shrunk to `size`.
-    pub(super) fn shrunk(&mut self, size: usize) -> Actions {
+    pub(crate) fn shrunk(&mut self, size: usize) -> Actions {
         if !self.paused || size > self.limits.low {
             return Actions::NONE;
         }
@@ -47,7 +47,7 @@ impl Flow {
         Actions::RESUME_WRITING
     }
 
-    pub(super) fn is_paused(&self) -> bool {
+    pub(crate) fn is_paused(&self) -> bool {
         self.paused
     }
 }
