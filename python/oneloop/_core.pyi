@@ -19,9 +19,26 @@ _FileDescriptor = int | _HasFileno
 _TaskFactory = Callable[..., asyncio.Future[Any]]
 
 if sys.version_info >= (3, 14):
-    __all__ = ["Handle", "Loop", "SocketTransport", "TimerHandle", "_ThreadSafeHandle", "__version__"]
+    __all__ = [
+        "Handle",
+        "Loop",
+        "ReadPipeTransport",
+        "SocketTransport",
+        "TimerHandle",
+        "WritePipeTransport",
+        "_ThreadSafeHandle",
+        "__version__",
+    ]
 else:
-    __all__ = ["Handle", "Loop", "SocketTransport", "TimerHandle", "__version__"]
+    __all__ = [
+        "Handle",
+        "Loop",
+        "ReadPipeTransport",
+        "SocketTransport",
+        "TimerHandle",
+        "WritePipeTransport",
+        "__version__",
+    ]
 
 __version__: Final[str]
 
@@ -51,6 +68,24 @@ class SocketTransport(asyncio.Transport):
 
     _start_tls_compatible: Final[bool]
     def _force_close(self, exc: BaseException | None) -> None: ...
+    def _read_ready(self) -> None: ...
+    def _write_ready(self) -> None: ...
+    def _call_connection_lost(self) -> None: ...
+
+@final
+class ReadPipeTransport(asyncio.ReadTransport):
+    """A transport that reads from a pipe; follows ``asyncio.ReadTransport``. Only the loop makes them."""
+
+    def _read_ready(self) -> None: ...
+    def _call_connection_lost(self) -> None: ...
+
+@final
+class WritePipeTransport(asyncio.WriteTransport):
+    """A transport that writes to a pipe; follows ``asyncio.WriteTransport``. Only the loop makes them."""
+
+    def _read_ready(self) -> None: ...
+    def _write_ready(self) -> None: ...
+    def _call_connection_lost(self) -> None: ...
 
 @disjoint_base
 class Loop:
@@ -258,6 +293,20 @@ class Loop:
         server: asyncio.Server | None = None,
         context: Context | None = None,
     ) -> SocketTransport: ...
+    def _make_read_pipe_transport(
+        self,
+        pipe: _HasFileno,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[Any] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> ReadPipeTransport: ...
+    def _make_write_pipe_transport(
+        self,
+        pipe: _HasFileno,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[Any] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> WritePipeTransport: ...
 
     # Signals.
 

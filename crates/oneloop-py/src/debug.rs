@@ -73,18 +73,24 @@ pub(crate) fn refuse_coroutine(callback: &Bound<'_, PyAny>, method: &str) -> PyR
     Ok(())
 }
 
-/// Runs a handle and logs a warning if it took the loop's `slow_callback_duration` or longer: `slow`, in seconds.
+/// Calls `run` and logs a warning if that took the loop's `slow_callback_duration` or longer (`slow`, in seconds), naming the handle that
+/// `handle` answers.
 ///
 /// # Errors
-/// As `Handle::run`, and what an overridden `time()` raised.
-pub(crate) fn run_timed(event_loop: &Bound<'_, PyAny>, slow: f64, handle: &Handle) -> PyResult<()> {
+/// As `run`, and what an overridden `time()` raised.
+pub(crate) fn run_timed(
+    event_loop: &Bound<'_, PyAny>,
+    slow: f64,
+    run: impl FnOnce() -> PyResult<()>,
+    handle: impl FnOnce() -> PyResult<Handle>,
+) -> PyResult<()> {
     let py = event_loop.py();
     let start: f64 = clock::now_in_seconds(event_loop)?.extract()?;
-    handle.run(py)?;
+    run()?;
     let elapsed = clock::now_in_seconds(event_loop)?.extract::<f64>()? - start;
     if elapsed >= slow {
         let format = "Executing %s took %.3f seconds";
-        let name = describe(handle.as_any().bind(py))?;
+        let name = describe(handle()?.as_any().bind(py))?;
         names::current_logger(py)?.call_method1(names::warning(py), (format, name, elapsed))?;
     }
     Ok(())

@@ -143,6 +143,16 @@ impl Handle {
         kind_of(object).cancel(object)
     }
 
+    /// Tells the loop's exception handler that the callback raised: for what is run without a handle and fails.
+    ///
+    /// # Errors
+    /// The error itself if it ends the run, and what the exception handler raises.
+    #[cold]
+    pub(crate) fn report(&self, py: Python<'_>, error: PyErr) -> PyResult<()> {
+        let object = self.0.bind(py);
+        kind_of(object).plain().report(object, error)
+    }
+
     /// Runs the callback in its context; does nothing if the handle was cancelled.
     ///
     /// Follows `asyncio.Handle._run`: an exception is reported to the loop's exception handler.

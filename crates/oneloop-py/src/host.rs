@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 use crate::claims::Claims;
 use crate::clock;
 use crate::debug::{self, OriginTracking};
-use crate::entry::{Entry, Request, Watch};
+use crate::entry::{Entry, Request, Step, Watch};
 use crate::errors;
 use crate::ffi;
 use crate::handle::Handle;
@@ -108,7 +108,7 @@ impl PyHost {
                     None => Err(error),
                 })
             }
-            Entry::Transport(object, step) => transport::run(py, &object, step),
+            Entry::Transport(object, step) => self.run_step(py, &object, step),
             Entry::Signals => match self.engine.upgrade() {
                 Some(engine) => self.signals.dispatch(py, &engine),
                 None => Ok(()),
@@ -147,6 +147,21 @@ impl PyHost {
             .map(|handle| handle.clone_ref(py))
     }
 
+    fn run_step(&self, py: Python<'_>, object: &Py<PyAny>, step: Step) -> PyResult<()> {
+        if !self.debug.get() {
+            return transport::run(py, object, step);
+        }
+        match self.running(py) {
+            Some(event_loop) => debug::run_timed(
+                &event_loop,
+                self.slow_callback_duration.get(),
+                || transport::run(py, object, step),
+                || transport::handle(&event_loop, object.bind(py), step),
+            ),
+            None => transport::run(py, object, step),
+        }
+    }
+
     fn run_callback(&self, py: Python<'_>, handle: &Handle) -> PyResult<()> {
         if !self.debug.get() || handle.is_cancelled(py) {
             return handle.run(py);
@@ -155,7 +170,8 @@ impl PyHost {
             Some(event_loop) => {
                 let outer = self.current.replace(Some(handle.clone_ref(py)));
                 let slow = self.slow_callback_duration.get();
-                let result = debug::run_timed(&event_loop, slow, handle);
+                let run = || handle.run(py);
+                let result = debug::run_timed(&event_loop, slow, run, || Ok(handle.clone_ref(py)));
                 drop(self.current.replace(outer));
                 result
             }

@@ -37,13 +37,16 @@ strings! {
     _asyncgen_finalizer_hook,
     _asyncgen_firstiter_hook,
     _attach,
+    _call_connection_lost,
     _callback,
     _detach,
     _get_running_loop,
     _is_debug_mode,
     _log_destroy_pending,
+    _read_ready,
     _set_running_loop,
     _source_traceback,
+    _write_ready,
     add_done_callback,
     buffer_updated,
     call_at,
@@ -57,6 +60,7 @@ strings! {
     debug,
     done,
     eof_received,
+    errno,
     exc_info,
     exception,
     fileno,
@@ -65,12 +69,14 @@ strings! {
     getpeername,
     getsockname,
     handle,
+    info,
     is_closing,
     logger,
     message,
     name,
     pause_writing,
     peername,
+    pipe,
     proto,
     remove_done_callback,
     result,
@@ -106,6 +112,8 @@ imports! {
     handle_class: PyType = "asyncio", "Handle";
     timer_handle_class: PyType = "asyncio", "TimerHandle";
     transport_class: PyType = "asyncio", "Transport";
+    read_transport_class: PyType = "asyncio", "ReadTransport";
+    write_transport_class: PyType = "asyncio", "WriteTransport";
     buffered_protocol: PyType = "asyncio", "BufferedProtocol";
     transport_socket_class: PyAny = "asyncio.trsock", "TransportSocket";
     socket_class: PyAny = "socket", "socket";

@@ -41,6 +41,32 @@ impl Loop {
         let descriptor = Descriptor::Python(sock.unbind());
         Loop::connect(slf, descriptor, parts)
     }
+
+    /// Make a transport that reads from a pipe, a socket or a character device. The protocol is told of it by a later entry.
+    #[pyo3(signature = (pipe, protocol, waiter=None, extra=None))]
+    fn _make_read_pipe_transport<'py>(
+        slf: &Bound<'py, Self>,
+        pipe: Bound<'py, PyAny>,
+        protocol: &Bound<'py, PyAny>,
+        waiter: Option<Bound<'py, PyAny>>,
+        extra: Option<Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let parts = Parts::of_pipe(protocol, waiter, extra);
+        transport::connect_read_pipe(slf.as_any(), &slf.get().port, pipe, parts)
+    }
+
+    /// Make a transport that writes to a pipe, a socket or a character device. The protocol is told of it by a later entry.
+    #[pyo3(signature = (pipe, protocol, waiter=None, extra=None))]
+    fn _make_write_pipe_transport<'py>(
+        slf: &Bound<'py, Self>,
+        pipe: Bound<'py, PyAny>,
+        protocol: &Bound<'py, PyAny>,
+        waiter: Option<Bound<'py, PyAny>>,
+        extra: Option<Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let parts = Parts::of_pipe(protocol, waiter, extra);
+        transport::connect_write_pipe(slf.as_any(), &slf.get().port, pipe, parts)
+    }
 }
 
 impl Loop {

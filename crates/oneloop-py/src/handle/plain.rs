@@ -114,7 +114,7 @@ impl Plain {
 
     /// Hands an exception of the callback to the loop's exception handler.
     #[cold]
-    fn report(&self, object: &Bound<'_, PyAny>, error: PyErr) -> PyResult<()> {
+    pub(super) fn report(&self, object: &Bound<'_, PyAny>, error: PyErr) -> PyResult<()> {
         let py = object.py();
         if error.is_instance_of::<PySystemExit>(py)
             || error.is_instance_of::<PyKeyboardInterrupt>(py)

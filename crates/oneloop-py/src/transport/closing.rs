@@ -4,10 +4,11 @@
 //! is closed by its owner, then the server is told.
 
 use oneloop::engine::stream::{Actions, Farewell, Stream};
-use pyo3::exceptions::{PyOSError, PyResourceWarning};
+use pyo3::exceptions::PyResourceWarning;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use super::kind::is_quiet;
 use super::protocol;
 use super::stream::{StreamTransport, detach};
 use crate::entry::Step;
@@ -37,7 +38,7 @@ impl StreamTransport {
         self.perform(object, actions)
     }
 
-    /// Ends the connection for an error. Those of the system are what networks are like, and of interest in debug mode only.
+    /// Ends the connection for an error, after telling the exception handler, or the log in debug mode.
     ///
     /// # Errors
     /// The error itself if it ends the run, and what the exception handler raises.
@@ -53,7 +54,7 @@ impl StreamTransport {
             return Err(error);
         }
         let exception = error.clone_ref(py).into_value(py).into_bound(py).into_any();
-        if error.is_instance_of::<PyOSError>(py) {
+        if is_quiet(py, self.shape(), &error)? {
             self.log_failure(object, &exception, message)?;
         } else {
             self.report(object, error, message)?;

@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use rustix::io::Errno;
@@ -86,11 +87,14 @@ impl Endpoint {
         if !self.is_users.get() {
             return Ok(());
         }
-        match self.object.get(py) {
-            Some(object) if fileno(&object)? != self.fd => {
-                Err(errors::from_io(py, Errno::BADF.into()))
-            }
-            _ => Ok(()),
+        let Some(object) = self.object.get(py) else {
+            return Ok(());
+        };
+        match fileno(&object) {
+            Ok(fd) if fd == self.fd => Ok(()),
+            // A closed file raises, a closed socket answers -1.
+            Err(error) if !error.is_instance_of::<PyValueError>(py) => Err(error),
+            _ => Err(errors::from_io(py, Errno::BADF.into())),
         }
     }
 
@@ -177,6 +181,7 @@ impl Endpoint {
     }
 }
 
+/// The number that an object says it has.
 fn fileno(object: &Bound<'_, PyAny>) -> PyResult<RawFd> {
     call::method(names::fileno(object.py()), [object])?.extract()
 }

@@ -1,10 +1,12 @@
 //! What a transport tells of itself: `get_extra_info` and `repr`.
 
+use oneloop::engine::stream::Shape;
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
 use super::stream::StreamTransport;
+use super::watcher::Watcher;
 use crate::names;
 
 impl StreamTransport {
@@ -29,7 +31,7 @@ impl StreamTransport {
     }
 
     /// The dictionary of the extra info.
-    fn extra<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+    pub(super) fn extra<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         match self.extra.get(py) {
             Some(extra) => Ok(extra.cast_into::<PyDict>()?),
             None => Ok(PyDict::new(py)),
@@ -61,17 +63,25 @@ impl StreamTransport {
             parts.push("closing".to_owned());
         }
         parts.push(format!("fd={}", self.endpoint.number()));
-        if self.event_loop.get(py).is_some() && self.port.place(py).is_some() {
-            parts.push(format!("read={}", polling(self.reader.is_active())));
-            let writing = polling(self.writer.is_active());
-            parts.push(format!("write=<{writing}, bufsize={size}>"));
+        let reading = polling(&self.reader);
+        let writing = polling(&self.writer);
+        match self.shape() {
+            Shape::Duplex => {
+                if self.event_loop.get(py).is_some() && self.port.place(py).is_some() {
+                    parts.push(format!("read={reading}"));
+                    parts.push(format!("write=<{writing}, bufsize={size}>"));
+                }
+            }
+            _ if self.endpoint.is_closed(py) => parts.push("closed".to_owned()),
+            Shape::Source => parts.push(reading.to_owned()),
+            Shape::Sink => parts.push(format!("{writing} bufsize={size}")),
         }
         Ok(PyString::new(py, &format!("<{}>", parts.join(" "))).into_any())
     }
 }
 
-fn polling(is_watched: bool) -> &'static str {
-    match is_watched {
+fn polling(watcher: &Watcher) -> &'static str {
+    match watcher.is_active() {
         true => "polling",
         false => "idle",
     }

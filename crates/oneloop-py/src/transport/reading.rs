@@ -2,19 +2,20 @@
 
 use std::io;
 
-use oneloop::engine::stream::Stream;
+use oneloop::engine::stream::{Shape, Stream};
+use pyo3::exceptions::PyBrokenPipeError;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyString, PyTuple};
+use rustix::buffer::spare_capacity;
 use rustix::net::{RecvFlags, recv};
 
+use super::kind::read_failed;
 use super::protocol;
 use super::stream::StreamTransport;
 use crate::errors;
 use crate::ffi::buffer::View;
 use crate::ffi::context::Entered;
 use crate::names;
-
-const READ_FAILED: &str = "Fatal read error on socket transport";
 
 impl StreamTransport {
     /// Begins to read, now that the protocol knows of the connection: unless it has paused reading or closed meanwhile.
@@ -50,12 +51,22 @@ impl StreamTransport {
             return Ok(());
         };
         let _entered = Entered::new(&context)?;
-        let Some(protocol) = self.protocol.get(py) else {
+        self.read_available(object)
+    }
+
+    /// Reads once and tells the protocol.
+    pub(super) fn read_available(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
+        if self.stream(|stream| stream.is_lost()) {
+            return Ok(());
+        }
+        let Some(protocol) = self.protocol.get(object.py()) else {
             return Ok(());
         };
-        match self.is_buffered.get() {
-            false => self.receive(object, &protocol),
-            true => self.receive_into(object, &protocol),
+        match self.shape() {
+            Shape::Duplex if self.is_buffered.get() => self.receive_into(object, &protocol),
+            Shape::Duplex => self.receive(object, &protocol),
+            Shape::Source => self.receive_from_pipe(object, &protocol),
+            Shape::Sink => self.reader_went_away(object),
         }
     }
 
@@ -67,7 +78,7 @@ impl StreamTransport {
         let data = match self.read(object.py()) {
             Ok(Some(data)) => data,
             Ok(None) => return Ok(()),
-            Err(error) => return self.fail(object, error, READ_FAILED),
+            Err(error) => return self.fail(object, error, read_failed(self.shape())),
         };
         if data.as_bytes().is_empty() {
             return self.peer_ended(object, protocol);
@@ -84,8 +95,11 @@ impl StreamTransport {
     fn read<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let mut buffer = self.port.take_buffer(py);
         let result = self.system_call(py, |fd| {
-            let room = rustix::buffer::spare_capacity(&mut buffer);
-            Ok(recv(fd, room, RecvFlags::DONTWAIT)?)
+            let room = spare_capacity(&mut buffer);
+            Ok(match self.shape() {
+                Shape::Duplex => recv(fd, room, RecvFlags::DONTWAIT)?.0,
+                Shape::Source | Shape::Sink => rustix::io::read(fd, room)?,
+            })
         });
         let data = match result {
             Ok(Ok(_)) => Ok(Some(PyBytes::new(py, &buffer))),
@@ -118,7 +132,7 @@ impl StreamTransport {
                 let message = "Fatal error: protocol.buffer_updated() call failed.";
                 self.blame_protocol(object, told, message)
             }
-            Err(error) => self.fail(object, error, READ_FAILED),
+            Err(error) => self.fail(object, error, read_failed(self.shape())),
         }
     }
 
@@ -154,6 +168,41 @@ impl StreamTransport {
         }
     }
 
+    /// A pipe's protocol has no say in whether to go on: at the end it is told so, and of the connection's end after that. What it raises is
+    /// its callback's error and no reason to close the pipe.
+    fn receive_from_pipe<'py>(
+        &self,
+        object: &Bound<'py, PyAny>,
+        protocol: &Bound<'py, PyAny>,
+    ) -> PyResult<()> {
+        let py = object.py();
+        let data = match self.read(py) {
+            Ok(Some(data)) => data,
+            Ok(None) => return Ok(()),
+            Err(error) => return self.fail(object, error, read_failed(self.shape())),
+        };
+        if !data.as_bytes().is_empty() {
+            return protocol::data_received(protocol, data.as_any());
+        }
+        self.log_info(object, "%r was closed by peer")?;
+        let actions = self.stream(Stream::close);
+        let eof_received = protocol.getattr(names::eof_received(py))?;
+        self.call_soon(eof_received, PyTuple::empty(py))?;
+        self.perform(object, actions)
+    }
+
+    /// Whoever read what is written here has closed the other end.
+    fn reader_went_away(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = object.py();
+        self.log_info(object, "%r was closed by peer")?;
+        let exception = match self.stream(|stream| stream.size()) {
+            0 => None,
+            _ => Some(PyBrokenPipeError::new_err(()).into_value(py)),
+        };
+        let exception = exception.map(|exception| exception.into_bound(py).into_any());
+        self.abort(object, exception)
+    }
+
     /// Ends the connection if a method of the protocol's failed.
     fn blame_protocol(
         &self,
@@ -167,11 +216,25 @@ impl StreamTransport {
         }
     }
 
-    /// Logs something about the transport in debug mode.
-    pub(super) fn log_debug(&self, object: &Bound<'_, PyAny>, format: &str) -> PyResult<()> {
+    /// Logs something about the transport, in debug mode only.
+    fn log_debug(&self, object: &Bound<'_, PyAny>, format: &str) -> PyResult<()> {
+        self.log(object, names::debug(object.py()), format)
+    }
+
+    /// The same, at a higher level.
+    fn log_info(&self, object: &Bound<'_, PyAny>, format: &str) -> PyResult<()> {
+        self.log(object, names::info(object.py()), format)
+    }
+
+    fn log(
+        &self,
+        object: &Bound<'_, PyAny>,
+        level: &Bound<'_, PyString>,
+        format: &str,
+    ) -> PyResult<()> {
         let py = object.py();
         if self.port.is_debug(py) {
-            names::current_logger(py)?.call_method1(names::debug(py), (format, object))?;
+            names::current_logger(py)?.call_method1(level, (format, object))?;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The payload of a stream transport: its parts, how it begins, and what the loop runs of it.
+//! The payload of a stream transport: its parts, how it begins, and doing what its state machine asks for.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -14,9 +14,8 @@ use super::chunk::Chunk;
 use super::endpoint::{Descriptor, Endpoint};
 use super::port::Port;
 use super::watcher::Watcher;
-use super::{class_of, payload, protocol};
+use super::{make, payload, protocol};
 use crate::entry::{Entry, Step};
-use crate::errors;
 use crate::ffi::raw_type::{Halt, Payload, Visit};
 use crate::ffi::slot::Slot;
 use crate::ffi::{call, context};
@@ -25,6 +24,7 @@ use crate::names;
 
 /// The payload of a transport.
 pub(super) struct StreamTransport {
+    shape: Shape,
     stream: RefCell<Stream<Chunk>>,
     pub(super) endpoint: Endpoint,
     pub(super) port: Arc<dyn Port>,
@@ -40,7 +40,7 @@ pub(super) struct StreamTransport {
     /// The dictionary of `get_extra_info`.
     pub(super) extra: Slot,
     /// A future to wake once the connection is made.
-    waiter: Slot,
+    pub(super) waiter: Slot,
     /// What the connection was lost by, and the context in which the protocol is told.
     pub(super) lost_by: Slot,
     pub(super) lost_in: Slot,
@@ -65,6 +65,23 @@ pub(crate) struct Parts<'a, 'py> {
     pub(crate) context: Option<Bound<'py, PyAny>>,
 }
 
+impl<'a, 'py> Parts<'a, 'py> {
+    /// Those of a pipe's transport.
+    pub(crate) fn of_pipe(
+        protocol: &'a Bound<'py, PyAny>,
+        waiter: Option<Bound<'py, PyAny>>,
+        extra: Option<Bound<'py, PyDict>>,
+    ) -> Self {
+        Self {
+            protocol,
+            waiter,
+            extra,
+            server: None,
+            context: None,
+        }
+    }
+}
+
 /// A transport over a connected stream socket. The protocol's `connection_made` is called by the loop's next entries, then reading
 /// begins, then the waiter is woken.
 ///
@@ -77,13 +94,55 @@ pub(crate) fn connect<'py>(
     parts: Parts<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = event_loop.py();
-    let transport = StreamTransport::new(event_loop, port, descriptor, Shape::Duplex, &parts)?;
+    let endpoint = Endpoint::new(py, descriptor)?;
+    let transport = StreamTransport::new(event_loop, port, endpoint, Shape::Duplex, &parts);
     transport.describe_socket(py)?;
-    let object = class_of(py, Shape::Duplex).make(py, transport)?;
+    transport.set_protocol(parts.protocol)?;
+    let server = parts.server.clone();
+    introduce(make(py, transport)?, parts, |object, transport| {
+        if let Some(server) = server {
+            attach(&server, object)?;
+            drop(transport.server.replace(py, Some(server)));
+        }
+        transport.port.claim(transport.endpoint.number(), object)?;
+        transport.endpoint.send_small_writes_at_once(py)?;
+        Ok(Reads::Yes)
+    })
+}
+
+/// Whether a transport's descriptor is watched for reading.
+pub(super) enum Reads {
+    Yes,
+    No,
+}
+
+/// Introduces a new transport to its protocol and its loop, after `prepare`: three entries in asyncio's order.
+///
+/// # Errors
+/// As `prepare`; `AttributeError` for a protocol without `connection_made`; `RuntimeError` if the loop is closed.
+pub(super) fn introduce<'py>(
+    object: Bound<'py, PyAny>,
+    parts: Parts<'_, 'py>,
+    prepare: impl FnOnce(&Bound<'py, PyAny>, &StreamTransport) -> PyResult<Reads>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = object.py();
     let Some(transport) = payload(&object) else {
-        unreachable!("made of that type");
+        unreachable!("made of one of these types");
     };
-    match transport.begin(&object, parts) {
+    let begin = || {
+        let reads = prepare(&object, transport)?;
+        let connection_made = parts.protocol.getattr(names::connection_made(py))?;
+        transport.call_soon(connection_made, PyTuple::new(py, [&object])?)?;
+        if let Reads::Yes = reads {
+            transport.push(&object, Step::Start)?;
+        }
+        if let Some(waiter) = parts.waiter {
+            drop(transport.waiter.replace(py, Some(waiter)));
+            transport.push(&object, Step::Wake)?;
+        }
+        Ok(())
+    };
+    match begin() {
         Ok(()) => Ok(object),
         Err(error) => {
             // It never was: nothing is to be warned of.
@@ -93,63 +152,27 @@ pub(crate) fn connect<'py>(
     }
 }
 
-/// Runs a step of a transport in an entry of the loop.
-///
-/// # Errors
-/// `SystemExit` and `KeyboardInterrupt`, and what the exception handler raises; everything else is reported there.
-pub(crate) fn run(py: Python<'_>, transport: &Py<PyAny>, step: Step) -> PyResult<()> {
-    let object = transport.bind(py);
-    let Some(transport) = payload(object) else {
-        return Ok(());
-    };
-    let event_loop = transport.event_loop.get(py);
-    let result = match step {
-        Step::Start => transport.start_reading(object),
-        Step::Wake => transport.wake(py),
-        Step::Lose => transport.lose_in_context(object),
-        Step::Ready(Direction::Read, number) => transport.read_ready(object, number),
-        Step::Ready(Direction::Write, number) => transport.write_ready(object, number),
-    };
-    match (result, event_loop) {
-        (Err(error), Some(event_loop)) => report(object, &event_loop, error),
-        (result, _) => result,
-    }
-}
-
-/// Has the loop's watches follow what a transport wants: asked for by another thread.
-///
-/// # Errors
-/// `OSError` for a descriptor that cannot be watched.
-pub(crate) fn settle(py: Python<'_>, transport: &Py<PyAny>) -> PyResult<()> {
-    let object = transport.bind(py);
-    match payload(object) {
-        Some(transport) => transport.settle(object),
-        None => Ok(()),
-    }
-}
-
 impl StreamTransport {
-    fn new<'py>(
+    pub(super) fn new<'py>(
         event_loop: &Bound<'py, PyAny>,
         port: &Arc<dyn Port>,
-        descriptor: Descriptor,
+        endpoint: Endpoint,
         shape: Shape,
         parts: &Parts<'_, 'py>,
-    ) -> PyResult<Self> {
-        let py = event_loop.py();
-        let endpoint = Endpoint::new(py, descriptor)?;
+    ) -> Self {
         let extra = match &parts.extra {
             Some(extra) => extra.clone(),
-            None => PyDict::new(py),
+            None => PyDict::new(event_loop.py()),
         };
-        Ok(Self {
+        Self {
+            shape,
             stream: RefCell::new(Stream::new(shape)),
             endpoint,
             port: Arc::clone(port),
             reader: Watcher::new(Direction::Read),
             writer: Watcher::new(Direction::Write),
             event_loop: Slot::new(Some(event_loop.clone())),
-            protocol: Slot::new(None),
+            protocol: Slot::new(Some(parts.protocol.clone())),
             is_buffered: Cell::new(false),
             server: Slot::new(None),
             extra: Slot::new(Some(extra.into_any())),
@@ -159,28 +182,12 @@ impl StreamTransport {
             given_context: Slot::new(parts.context.clone()),
             low: Slot::new(None),
             high: Slot::new(None),
-        })
+        }
     }
 
-    /// Introduces the transport to its server, its loop and its protocol.
-    fn begin(&self, object: &Bound<'_, PyAny>, parts: Parts<'_, '_>) -> PyResult<()> {
-        let py = object.py();
-        self.set_protocol(parts.protocol)?;
-        if let Some(server) = parts.server {
-            attach(&server, object)?;
-            drop(self.server.replace(py, Some(server)));
-        }
-        self.port.claim(self.endpoint.number(), object)?;
-        self.endpoint.send_small_writes_at_once(py)?;
-
-        let connection_made = parts.protocol.getattr(names::connection_made(py))?;
-        self.call_soon(object, connection_made, PyTuple::new(py, [object])?)?;
-        self.push(object, Step::Start)?;
-        if let Some(waiter) = parts.waiter {
-            drop(self.waiter.replace(py, Some(waiter)));
-            self.push(object, Step::Wake)?;
-        }
-        Ok(())
+    /// What kind of stream it is.
+    pub(super) fn shape(&self) -> Shape {
+        self.shape
     }
 
     /// Changes the protocol.
@@ -188,8 +195,10 @@ impl StreamTransport {
     /// # Errors
     /// What an overridden `__instancecheck__` raises.
     pub(super) fn set_protocol(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
-        let is_buffered = protocol::is_buffered(protocol)?;
-        self.is_buffered.set(is_buffered);
+        // asyncio's pipes know one kind of protocol only.
+        if self.shape == Shape::Duplex {
+            self.is_buffered.set(protocol::is_buffered(protocol)?);
+        }
         drop(self.protocol.replace(protocol.py(), Some(protocol.clone())));
         Ok(())
     }
@@ -277,11 +286,10 @@ impl StreamTransport {
     /// `RuntimeError` if the loop is closed.
     pub(super) fn call_soon<'py>(
         &self,
-        object: &Bound<'py, PyAny>,
         callback: Bound<'py, PyAny>,
         args: Bound<'py, PyTuple>,
     ) -> PyResult<()> {
-        let py = object.py();
+        let py = callback.py();
         let Some(event_loop) = self.event_loop.get(py) else {
             return Ok(());
         };
@@ -293,24 +301,6 @@ impl StreamTransport {
             debug: self.port.is_debug(py),
         })?;
         self.port.push(py, Entry::Callback(handle))
-    }
-
-    fn settle(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
-        let (port, fd) = (&*self.port, self.endpoint.number());
-        self.reader.settle(object, port, fd)?;
-        self.writer.settle(object, port, fd)
-    }
-
-    /// Tells whoever waits for the connection that it is made.
-    fn wake(&self, py: Python<'_>) -> PyResult<()> {
-        let Some(waiter) = self.waiter.take(py) else {
-            return Ok(());
-        };
-        if call::method(names::cancelled(py), [&waiter])?.is_truthy()? {
-            return Ok(());
-        }
-        let none = py.None().into_bound(py);
-        call::method(names::set_result(py), [&waiter, &none]).map(drop)
     }
 }
 
@@ -334,20 +324,6 @@ pub(super) fn detach(server: &Bound<'_, PyAny>, transport: &Bound<'_, PyAny>) ->
         false => call::method(name, [server]),
     }
     .map(drop)
-}
-
-/// Hands an error of a step to the exception handler, as a handle does for its callback.
-#[cold]
-fn report(object: &Bound<'_, PyAny>, event_loop: &Bound<'_, PyAny>, error: PyErr) -> PyResult<()> {
-    if errors::ends_run(object.py(), &error) {
-        return Err(error);
-    }
-    errors::call_exception_handler(
-        event_loop,
-        &format!("Exception in callback of {}", object.repr()?),
-        error,
-        &[("transport", Some(object.clone()))],
-    )
 }
 
 impl Payload for StreamTransport {

@@ -14,6 +14,7 @@ type Transport = StreamTransport;
 pub(super) fn socket() -> Definition<Transport> {
     let mut methods = common();
     methods.extend(reading());
+    methods.extend(read_ready());
     methods.extend(writing());
     methods.push(method::with_arguments(
         c"_force_close",
@@ -47,6 +48,36 @@ pub(super) fn socket() -> Definition<Transport> {
         doc: c"A stream transport over a TCP or Unix socket.\n\nMade by the loop; follows asyncio.Transport.",
         methods,
         attributes,
+        special: special(),
+        is_open: true,
+    }
+}
+
+/// What the transport of a pipe's reading end is called and can do.
+pub(super) fn read_pipe() -> Definition<Transport> {
+    let mut methods = common();
+    methods.extend(reading());
+    methods.extend(read_ready());
+    Definition {
+        name: c"oneloop._core.ReadPipeTransport",
+        doc: c"A transport that reads from a pipe.\n\nMade by the loop; follows asyncio.ReadTransport.",
+        methods,
+        attributes: attributes(),
+        special: special(),
+        is_open: true,
+    }
+}
+
+/// What the transport of a pipe's writing end is called and can do.
+pub(super) fn write_pipe() -> Definition<Transport> {
+    let mut methods = common();
+    methods.extend(read_ready());
+    methods.extend(writing());
+    Definition {
+        name: c"oneloop._core.WritePipeTransport",
+        doc: c"A transport that writes to a pipe.\n\nMade by the loop; follows asyncio.WriteTransport.",
+        methods,
+        attributes: attributes(),
         special: special(),
         is_open: true,
     }
@@ -106,6 +137,30 @@ fn common() -> Vec<Method<Transport>> {
     ]
 }
 
+/// What the loop runs of a transport, by asyncio's names: reports and the log name these.
+fn read_ready() -> Vec<Method<Transport>> {
+    vec![
+        method::noargs(
+            c"_read_ready",
+            c"_read_ready($self, /)\n--\n\nRead what has come.",
+            |object, transport: &Transport| {
+                transport.read_available(object)?;
+                none(object.py())
+            },
+        ),
+        method::noargs(
+            c"_call_connection_lost",
+            c"_call_connection_lost($self, /)\n--\n\nEnd a connection that was lost.",
+            |object, transport: &Transport| {
+                if transport.stream(|stream| stream.is_lost()) {
+                    transport.lose_now(object)?;
+                }
+                none(object.py())
+            },
+        ),
+    ]
+}
+
 fn reading() -> Vec<Method<Transport>> {
     vec![
         method::noargs(
@@ -144,6 +199,14 @@ fn writing() -> Vec<Method<Transport>> {
                 if let Some(data) = data {
                     transport.write(object, &data)?;
                 }
+                none(object.py())
+            },
+        ),
+        method::noargs(
+            c"_write_ready",
+            c"_write_ready($self, /)\n--\n\nSend what waits.",
+            |object, transport: &Transport| {
+                transport.flush(object)?;
                 none(object.py())
             },
         ),

@@ -3,20 +3,19 @@
 use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
 
-use oneloop::engine::stream::{Admission, Stream};
-use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use oneloop::engine::stream::{Admission, Shape, Stream};
+use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use rustix::net::{SendAncillaryBuffer, SendFlags, Shutdown, send, sendmsg, shutdown};
 
 use super::chunk::{self, Data};
+use super::kind::{lost_write, write_failed};
 use super::protocol;
 use super::reading::is_momentary;
 use super::stream::StreamTransport;
 use crate::errors;
 use crate::ffi::context::Entered;
 use crate::names;
-
-const WRITE_FAILED: &str = "Fatal write error on socket transport";
 
 /// How many pieces go into one system call: the kernel's own limit.
 const MOST_PIECES: usize = 1024;
@@ -32,7 +31,7 @@ impl StreamTransport {
         data: &Bound<'py, PyAny>,
     ) -> PyResult<()> {
         if !chunk::is_writable(data) {
-            return Err(not_writable(data));
+            return Err(not_writable(self.shape(), data));
         }
         self.refuse_half_closed("write")?;
         if data.len()? == 0 {
@@ -40,7 +39,7 @@ impl StreamTransport {
         }
         let data = match Data::new(data) {
             Ok(data) => data,
-            Err(error) => return self.fail(object, error, WRITE_FAILED),
+            Err(error) => return self.fail(object, error, write_failed(self.shape())),
         };
         match self.stream(Stream::admit) {
             Admission::Discard { warn } => self.discarded(object.py(), warn),
@@ -48,7 +47,7 @@ impl StreamTransport {
             Admission::Send => match self.send(object.py(), data.bytes()) {
                 Ok(sent) if sent == data.bytes().len() => Ok(()),
                 Ok(sent) => self.queue(object, data, sent),
-                Err(error) => self.fail(object, error, WRITE_FAILED),
+                Err(error) => self.fail_to_write(object, error),
             },
         }
     }
@@ -97,9 +96,12 @@ impl StreamTransport {
     }
 
     /// Sends what waits, as much of it as the kernel takes in one call, and finishes what waited for that.
-    fn flush(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
+    pub(super) fn flush(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = object.py();
-        let result = self.system_call(py, |fd| self.stream(|stream| send_pieces(fd, stream)));
+        let shape = self.shape();
+        let result = self.system_call(py, |fd| {
+            self.stream(|stream| send_pieces(fd, shape, stream.pieces()))
+        });
         let error = match result {
             Ok(Ok(sent)) => {
                 self.port.note_io(py);
@@ -112,14 +114,20 @@ impl StreamTransport {
             Ok(Err(error)) => errors::from_io(py, error),
             Err(error) => error,
         };
+        self.fail_to_write(object, error)
+    }
+
+    /// Ends the connection: nothing can be sent any more.
+    #[cold]
+    fn fail_to_write(&self, object: &Bound<'_, PyAny>, error: PyErr) -> PyResult<()> {
         let actions = self.stream(Stream::write_failed);
         self.perform(object, actions)?;
-        self.fail(object, error, WRITE_FAILED)
+        self.fail(object, error, write_failed(self.shape()))
     }
 
     /// Sends at once what can be; how much that was.
     fn send(&self, py: Python<'_>, bytes: &[u8]) -> PyResult<usize> {
-        match self.system_call(py, |fd| Ok(send(fd, bytes, SEND)?))? {
+        match self.system_call(py, |fd| send_piece(fd, self.shape(), bytes))? {
             Ok(sent) => {
                 self.port.note_io(py);
                 Ok(sent)
@@ -154,7 +162,7 @@ impl StreamTransport {
     #[cold]
     fn discarded(&self, py: Python<'_>, warn: bool) -> PyResult<()> {
         if warn {
-            let text = "socket.send() raised exception.";
+            let text = lost_write(self.shape());
             names::current_logger(py)?.call_method1(names::warning(py), (text,))?;
         }
         Ok(())
@@ -178,33 +186,47 @@ impl StreamTransport {
 }
 
 /// Sends the first pieces of what waits. Nothing waiting is nothing sent.
-fn send_pieces(fd: BorrowedFd<'_>, stream: &Stream<chunk::Chunk>) -> io::Result<usize> {
-    let mut pieces = stream.pieces();
+fn send_pieces<'a>(
+    fd: BorrowedFd<'_>,
+    shape: Shape,
+    mut pieces: impl Iterator<Item = &'a [u8]>,
+) -> io::Result<usize> {
     let Some(first) = pieces.next() else {
         return Ok(0);
     };
     let Some(second) = pieces.next() else {
-        return Ok(send(fd, first, SEND)?);
+        return send_piece(fd, shape, first);
     };
     let mut slices = vec![IoSlice::new(first), IoSlice::new(second)];
     slices.extend(pieces.take(MOST_PIECES - 2).map(IoSlice::new));
-    Ok(sendmsg(
-        fd,
-        &slices,
-        &mut SendAncillaryBuffer::default(),
-        SEND,
-    )?)
+    Ok(match shape {
+        Shape::Duplex => sendmsg(fd, &slices, &mut SendAncillaryBuffer::default(), SEND)?,
+        Shape::Source | Shape::Sink => rustix::io::writev(fd, &slices)?,
+    })
+}
+
+fn send_piece(fd: BorrowedFd<'_>, shape: Shape, piece: &[u8]) -> io::Result<usize> {
+    Ok(match shape {
+        Shape::Duplex => send(fd, piece, SEND)?,
+        Shape::Source | Shape::Sink => rustix::io::write(fd, piece)?,
+    })
 }
 
 /// asyncio's words for what cannot be written.
 #[cold]
-fn not_writable(data: &Bound<'_, PyAny>) -> PyErr {
-    let kinds = match cfg!(Py_3_14) {
-        true => "a bytes, bytearray, or memoryview object",
-        false => "a bytes-like object",
+fn not_writable(shape: Shape, data: &Bound<'_, PyAny>) -> PyErr {
+    let error = || {
+        if shape == Shape::Sink {
+            return Ok(PyAssertionError::new_err(data.repr()?.to_string()));
+        }
+        let kinds = match cfg!(Py_3_14) {
+            true => "a bytes, bytearray, or memoryview object",
+            false => "a bytes-like object",
+        };
+        let name = data.get_type().name()?.repr()?.to_string();
+        Ok(PyTypeError::new_err(format!(
+            "data argument must be {kinds}, not {name}"
+        )))
     };
-    match data.get_type().name().and_then(|name| name.repr()) {
-        Ok(name) => PyTypeError::new_err(format!("data argument must be {kinds}, not {name}")),
-        Err(error) => error,
-    }
+    error().unwrap_or_else(|error: PyErr| error)
 }
