@@ -5,6 +5,7 @@ mod blocking;
 mod ctrl_c;
 mod descriptors;
 mod fork;
+mod net;
 
 #[path = "../engine/support.rs"]
 mod support;

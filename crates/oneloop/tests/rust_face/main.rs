@@ -7,6 +7,7 @@ mod closing;
 mod groups;
 mod handles;
 mod joining;
+mod net;
 mod running;
 mod tasks;
 mod timing;

@@ -18,7 +18,7 @@ use crate::support::{KINDS, Log, Rig, call, rig};
 const MS: Duration = Duration::from_millis(1);
 
 /// Runs a task on a rig until nothing is left to do; what it said.
-fn simulate<F>(rig: &Rig, make: fn(Log) -> F) -> Vec<String>
+pub(crate) fn simulate<F>(rig: &Rig, make: impl FnOnce(Log) -> F + Send + 'static) -> Vec<String>
 where
     F: Future<Output = ()> + 'static,
 {
