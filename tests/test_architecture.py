@@ -25,8 +25,10 @@ ENGINE_TABLE = """
     sys, cell <- blocking
     registry, timers, blocking <- reactor <- current <- executor
     ready, inbox, host, executor <- event_loop <- tick
-    executor <- dns, process, signal, fs, time, sync
-    dns, time <- net
+    current <- net::socket
+    executor <- dns, signal, fs, time, sync
+    dns, time, net::socket <- net
+    executor, net::socket <- process
     executor <- task, handle, join
     task <- group
     tick, task <- runtime

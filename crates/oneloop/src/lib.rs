@@ -47,6 +47,7 @@ mod inbox;
 mod instant;
 mod join;
 pub mod net;
+pub mod process;
 mod push;
 mod reactor;
 mod ready;
@@ -71,6 +72,7 @@ pub mod engine {
     pub use crate::host::Host;
     pub use crate::instant::monotonic;
     pub use crate::net::parts::*;
+    pub use crate::process::exit::ExitNotice;
     pub use crate::reactor::{LoopRef, Reactor, Remote, RemoteCall};
     pub use crate::registry::{Direction, Seat};
     pub use crate::tick::{POLL_INTERVAL, Refusal};

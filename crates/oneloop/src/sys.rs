@@ -10,6 +10,7 @@
     reason = "the one place for syscalls, see the style guide's point 8"
 )]
 
+pub(crate) mod child;
 pub(crate) mod sigint;
 pub(crate) mod socket;
 

@@ -49,7 +49,7 @@ mod connect;
 mod connector;
 mod interleave;
 mod listen;
-mod socket;
+pub(crate) mod socket;
 mod split;
 mod stagger;
 mod stream;

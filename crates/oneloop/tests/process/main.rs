@@ -2,6 +2,7 @@
 #![cfg(unix)]
 
 mod blocking;
+mod children;
 mod ctrl_c;
 mod descriptors;
 mod fork;
