@@ -41,6 +41,7 @@ PYTHON_TABLE = """
     names <- claims
     handle, clock <- debug
     entry, debug, claims <- watch, sock, transport, streams, server, process, signals, dns, task, awaitable
+    watch, transport <- server
     watch, sock, transport, streams, server, process, signals, dns, task, awaitable <- host <- run <- event_loop
 """
 # The one knot: `Reactor` hands out the executor as what it is, since spawning through the trait would need a type

@@ -26,6 +26,7 @@ if sys.version_info >= (3, 14):
         "SocketTransport",
         "TimerHandle",
         "WritePipeTransport",
+        "_Listener",
         "_ThreadSafeHandle",
         "__version__",
     ]
@@ -37,6 +38,7 @@ else:
         "SocketTransport",
         "TimerHandle",
         "WritePipeTransport",
+        "_Listener",
         "__version__",
     ]
 
@@ -349,3 +351,19 @@ class Loop:
     def _current_handle(self) -> asyncio.Handle | None: ...
     def _check_closed(self) -> None: ...
     def _handled_signals(self) -> list[int]: ...
+
+    # Listening.
+
+    def _listen(
+        self,
+        sock: socket.socket,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        server: asyncio.Server | None,
+        backlog: int,
+        context: Context | None,
+    ) -> _Listener: ...
+    def _stop_listening(self, listener: _Listener) -> None: ...
+
+@final
+class _Listener:
+    """A socket that accepts connections, until ``_stop_listening()``."""

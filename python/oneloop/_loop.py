@@ -10,18 +10,19 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
-import logging
 import sys
 import threading
 import traceback
 import warnings
 import weakref
-from asyncio import base_events, coroutines
+from asyncio import coroutines
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
 
-from . import _core
+from ._checks import logger
+from ._connections import Connections
 from ._missing import MissingMethods
+from ._server import Servers
 
 if TYPE_CHECKING:  # stubtest does not know the latter as a module's attribute
     _T = TypeVar("_T")
@@ -36,7 +37,7 @@ _iscoroutinefunction: Callable[[object], bool] = (
 )
 
 
-class Loop(_core.Loop, MissingMethods, asyncio.AbstractEventLoop):
+class Loop(MissingMethods, Connections, Servers):
     """An asyncio event loop, running on oneloop's engine.
 
     Made by ``oneloop.new_event_loop()``, ``oneloop.run()`` or by calling it. It can be subclassed as asyncio's loops
@@ -46,6 +47,7 @@ class Loop(_core.Loop, MissingMethods, asyncio.AbstractEventLoop):
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self._exception_handler: _ExceptionHandler | None = None
         self._default_executor: concurrent.futures.Executor | None = None
         self._executor_shutdown_called = False
@@ -75,7 +77,7 @@ class Loop(_core.Loop, MissingMethods, asyncio.AbstractEventLoop):
         if self.is_closed():
             return
         if self.get_debug():
-            _logger().debug("Close %r", self)
+            logger().debug("Close %r", self)
         super().close()
         self._executor_shutdown_called = True
         executor, self._default_executor = self._default_executor, None
@@ -156,7 +158,7 @@ class Loop(_core.Loop, MissingMethods, asyncio.AbstractEventLoop):
         # Not `exc_info=exception` alone: logging takes a falsy exception for none at all.
         exception = context.get("exception")
         exc_info = exception is not None and (type(exception), exception, exception.__traceback__)
-        _logger().error("\n".join(lines), exc_info=exc_info)
+        logger().error("\n".join(lines), exc_info=exc_info)
 
     def call_exception_handler(self, context: _Context) -> None:
         """Call the loop's exception handler, and log what it raises itself.
@@ -191,7 +193,7 @@ class Loop(_core.Loop, MissingMethods, asyncio.AbstractEventLoop):
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException:
-            _logger().error(if_that_fails, exc_info=True)
+            logger().error(if_that_fails, exc_info=True)
 
     # Asynchronous generators. While it runs, the core has the two hooks installed.
 
@@ -318,12 +320,6 @@ class Loop(_core.Loop, MissingMethods, asyncio.AbstractEventLoop):
         # The loop may be closed at any moment, and nobody waits any more then.
         with contextlib.suppress(RuntimeError):
             self.call_soon_threadsafe(_finish, ended, failure)
-
-
-def _logger() -> logging.Logger:
-    """asyncio's logger, under the name by which asyncio's loop logs: it is there that people replace it."""
-    logger: logging.Logger = vars(base_events)["logger"]
-    return logger
 
 
 def _finish(future: asyncio.Future[None], failure: Exception | None) -> None:

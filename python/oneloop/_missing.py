@@ -24,23 +24,8 @@ class MissingMethods:
 
     # Transports.
 
-    async def create_connection(self, *args: Any, **kwargs: Any) -> Never:
-        raise _not_yet("create_connection")
-
-    async def create_server(self, *args: Any, **kwargs: Any) -> Never:
-        raise _not_yet("create_server")
-
     async def create_datagram_endpoint(self, *args: Any, **kwargs: Any) -> Never:
         raise _not_yet("create_datagram_endpoint")
-
-    async def create_unix_connection(self, *args: Any, **kwargs: Any) -> Never:
-        raise _not_yet("create_unix_connection")
-
-    async def create_unix_server(self, *args: Any, **kwargs: Any) -> Never:
-        raise _not_yet("create_unix_server")
-
-    async def connect_accepted_socket(self, *args: Any, **kwargs: Any) -> Never:
-        raise _not_yet("connect_accepted_socket")
 
     async def start_tls(self, *args: Any, **kwargs: Any) -> Never:
         raise _not_yet("start_tls")

@@ -1,6 +1,6 @@
 //! What the Python loop queues: the engine's entries and watches.
 
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 
 use oneloop::Instant;
 use oneloop::engine::{Direction, Host};
@@ -18,6 +18,10 @@ pub(crate) enum Entry {
     Signals,
     /// What a transport has to do.
     Transport(Py<PyAny>, Step),
+    /// Connections wait to be accepted.
+    Accept(Py<PyAny>),
+    /// A connection that was accepted wants its protocol: the listener, and the connection.
+    Connect(Py<PyAny>, OwnedFd),
 }
 
 /// What a transport does in an entry of its own.
@@ -41,6 +45,10 @@ pub(crate) enum Request {
     Watch(RawFd, Direction, Handle),
     /// End the watch on one direction of a descriptor.
     Unwatch(RawFd, Direction),
+    /// Accept connections.
+    Listen(Py<PyAny>),
+    /// Accept no more connections.
+    StopListening(Py<PyAny>),
     /// Begin or end recording where coroutines are created.
     TrackOrigins(bool),
     /// Bring the watches of a transport in line with what it wants.
@@ -58,6 +66,9 @@ impl Entry {
             Self::Request(Request::Settle(transport)) | Self::Transport(transport, _) => {
                 Some(transport)
             }
+            Self::Request(Request::Listen(listener) | Request::StopListening(listener))
+            | Self::Accept(listener)
+            | Self::Connect(listener, _) => Some(listener),
             Self::Request(Request::Unwatch(..) | Request::TrackOrigins(_)) | Self::Signals => None,
         }
     }
@@ -71,6 +82,8 @@ pub(crate) enum Watch {
     Signals,
     /// A transport, and the number by which it knows this watch.
     Transport(Py<PyAny>, Direction, u32),
+    /// A listening socket.
+    Listener(Py<PyAny>),
 }
 
 /// A host that runs these entries: what lies below the Python loop's host, and is used by it, asks for no more.
@@ -84,6 +97,7 @@ impl Watch {
         match self {
             Self::Callback(handle) => Some(handle.as_any()),
             Self::Transport(transport, ..) => Some(transport),
+            Self::Listener(listener) => Some(listener),
             Self::Signals => None,
         }
     }
@@ -97,6 +111,7 @@ impl Clone for Watch {
             Self::Transport(transport, direction, number) => {
                 Python::attach(|py| Self::Transport(transport.clone_ref(py), *direction, *number))
             }
+            Self::Listener(listener) => Python::attach(|py| Self::Listener(listener.clone_ref(py))),
             Self::Signals => Self::Signals,
         }
     }
@@ -106,6 +121,7 @@ impl From<Watch> for Entry {
     fn from(watch: Watch) -> Self {
         match watch {
             Watch::Callback(handle) => Self::Callback(handle),
+            Watch::Listener(listener) => Self::Accept(listener),
             Watch::Signals => Self::Signals,
             Watch::Transport(transport, direction, number) => {
                 Self::Transport(transport, Step::Ready(direction, number))

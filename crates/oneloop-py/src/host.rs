@@ -18,7 +18,7 @@ use crate::errors;
 use crate::ffi;
 use crate::handle::Handle;
 use crate::signals::Signals;
-use crate::{transport, watch};
+use crate::{server, transport, watch};
 
 /// A Python loop's engine.
 pub(crate) type Engine = EventLoop<PyHost>;
@@ -113,6 +113,16 @@ impl PyHost {
                 Some(engine) => self.signals.dispatch(py, &engine),
                 None => Ok(()),
             },
+            Entry::Accept(listener) => match (self.engine.upgrade(), self.running(py)) {
+                (Some(engine), Some(event_loop)) => {
+                    server::accept(listener.bind(py), &event_loop, &engine)
+                }
+                _ => Ok(()),
+            },
+            Entry::Connect(listener, connection) => match self.running(py) {
+                Some(event_loop) => server::connect(listener.bind(py), connection, &event_loop),
+                None => Ok(()),
+            },
         }
     }
 
@@ -135,6 +145,11 @@ impl PyHost {
             }
             Request::Unwatch(fd, direction) => watch::remove(py, &engine, fd, direction),
             Request::Settle(transport) => transport::settle(py, &transport).map(|()| true),
+            Request::Listen(listener) => server::start(listener.bind(py), &engine).map(|()| true),
+            Request::StopListening(listener) => {
+                server::unwatch(listener.bind(py), &engine);
+                Ok(true)
+            }
             Request::TrackOrigins(enabled) => self.origin_tracking.set(py, enabled).map(|()| true),
         }
     }

@@ -12,6 +12,7 @@ mod host;
 mod names;
 mod overrides;
 mod run;
+mod server;
 mod signals;
 mod task;
 mod transport;
@@ -27,6 +28,8 @@ mod _core {
 
     #[pymodule_export]
     use crate::event_loop::Loop;
+    #[pymodule_export]
+    use crate::server::Listener;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

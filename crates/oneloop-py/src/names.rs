@@ -115,7 +115,6 @@ imports! {
     read_transport_class: PyType = "asyncio", "ReadTransport";
     write_transport_class: PyType = "asyncio", "WriteTransport";
     buffered_protocol: PyType = "asyncio", "BufferedProtocol";
-    transport_socket_class: PyAny = "asyncio.trsock", "TransportSocket";
     socket_class: PyAny = "socket", "socket";
     warn: PyAny = "warnings", "warn";
     extract_stack: PyAny = "asyncio.format_helpers", "extract_stack";
@@ -131,6 +130,7 @@ imports! {
     coroutines: PyAny = "asyncio", "coroutines";
     events: PyAny = "asyncio", "events";
     tasks: PyAny = "asyncio", "tasks";
+    transport_socket_class: PyAny = "asyncio.trsock", "TransportSocket";
     debug_stack_depth: PyAny = "asyncio.constants", "DEBUG_STACK_DEPTH";
     event_class: PyAny = "threading", "Event";
     get_ident: PyAny = "threading", "get_ident";
@@ -152,23 +152,6 @@ imports! {
 /// `ImportError` or `AttributeError`.
 pub(crate) fn current_logger(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     base_events(py)?.getattr(logger(py))
-}
-
-/// Whether asyncio's servers are told which transport begins and ends, and not only that one does (3.13).
-///
-/// # Errors
-/// `ImportError` or `AttributeError`.
-pub(crate) fn servers_know_transports(py: Python<'_>) -> PyResult<bool> {
-    static CACHE: PyOnceLock<bool> = PyOnceLock::new();
-    let found = CACHE.get_or_try_init(py, || {
-        let attach = base_events(py)?.getattr("Server")?.getattr(_attach(py))?;
-        let parameters: usize = attach
-            .getattr("__code__")?
-            .getattr("co_argcount")?
-            .extract()?;
-        PyResult::Ok(parameters > 1)
-    })?;
-    Ok(*found)
 }
 
 /// `("loop",)`, the keyword that tasks and futures are made with.

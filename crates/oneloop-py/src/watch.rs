@@ -61,7 +61,7 @@ pub(crate) fn remove(
 fn cancel(py: Python<'_>, watch: Option<Watch>) -> PyResult<bool> {
     match watch {
         Some(Watch::Callback(handle)) => handle.cancel(py).map(|()| true),
-        Some(Watch::Signals | Watch::Transport(..)) => Ok(true),
+        Some(Watch::Listener(_) | Watch::Signals | Watch::Transport(..)) => Ok(true),
         None => Ok(false),
     }
 }

@@ -144,8 +144,15 @@ def accepting_selector(loop_class: type) -> type:
     return stand_in
 
 
-def lacks(loop: Any, method: str) -> bool:
+def split(missing: str) -> tuple[str, str | None]:
+    """The method and, for a row such as `create_server(ssl)`, the keyword that it does not do anything with yet."""
+    method, _, keyword = missing.partition("(")
+    return method, keyword.rstrip(")") or None
+
+
+def lacks(loop: Any, missing: str) -> bool:
     """Whether the method raises a NotImplementedError that names it, as the product promises for what is missing."""
+    method, keyword = split(missing)
     signature = inspect.signature(getattr(asyncio.AbstractEventLoop, method))
     required = [
         None
@@ -153,18 +160,19 @@ def lacks(loop: Any, method: str) -> bool:
         if parameter.default is parameter.empty and parameter.kind in (0, 1)
     ]
     try:
-        answer = getattr(loop, method)(*required)
+        answer = getattr(loop, method)(*required, **({} if keyword is None else {keyword: True}))
         if inspect.isawaitable(answer):
             answer.__await__().send(None)
     except NotImplementedError as error:
-        return method in str(error)
+        return (keyword or method) in str(error)
     except BaseException:
         return False
     return False
 
 
-def watch_missing(loop_class: type, method: str, substitution: Substitution) -> None:
+def watch_missing(loop_class: type, missing: str, substitution: Substitution) -> None:
     """Record who runs into a missing method; the error itself goes on to the test as it was."""
+    method, keyword = split(missing)
     original = getattr(loop_class, method, None)
     if original is None:
         return
@@ -173,15 +181,17 @@ def watch_missing(loop_class: type, method: str, substitution: Substitution) -> 
         try:
             return await awaitable
         except NotImplementedError:
-            substitution.reached(method)
+            substitution.reached(missing)
             raise
 
     @functools.wraps(original)
     def watched(*args: Any, **kwargs: Any) -> Any:
+        if keyword is not None and not kwargs.get(keyword):
+            return original(*args, **kwargs)
         try:
             answer = original(*args, **kwargs)
         except NotImplementedError:
-            substitution.reached(method)
+            substitution.reached(missing)
             raise
         return watch(answer) if inspect.isawaitable(answer) else answer
 

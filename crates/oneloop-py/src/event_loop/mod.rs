@@ -4,6 +4,7 @@
 //! engine's; here lie only what Python objects the loop refers to, running, closing and debug mode. Each part of the API has a file.
 
 mod scheduling;
+mod servers;
 mod transports;
 mod watching;
 
@@ -73,18 +74,18 @@ impl Loop {
         factory.as_ref().map(|factory| factory.bind(py).clone())
     }
 
-    /// Refuses a call on a closed loop.
-    fn check_open(&self, py: Python<'_>) -> PyResult<()> {
-        if self.engine(py).is_closed() {
+    /// The engine, unless the loop is closed.
+    fn open_engine<'a>(&'a self, py: Python<'a>) -> PyResult<&'a Rc<Engine>> {
+        let engine = self.engine(py);
+        if engine.is_closed() {
             return Err(errors::closed());
         }
-        Ok(())
+        Ok(engine)
     }
 
     /// Has a request performed: at once, or in the loop if another thread runs it, with no answer then. What it raises there goes to the
     /// exception handler.
-    fn request(&self, py: Python<'_>, request: Request) -> PyResult<Option<bool>> {
-        let engine = self.engine(py);
+    fn request(py: Python<'_>, engine: &Engine, request: Request) -> PyResult<Option<bool>> {
         if engine.place() != Place::Outside {
             return engine.host().perform(py, request).map(Some);
         }
@@ -97,9 +98,10 @@ impl Loop {
         }
     }
 
+    /// What a handle is made of.
     fn callback<'a, 'py>(
-        &self,
         event_loop: &'a Bound<'py, Self>,
+        engine: &Engine,
         callback: Bound<'py, PyAny>,
         args: Bound<'py, PyTuple>,
         context: Option<Bound<'py, PyAny>>,
@@ -109,7 +111,7 @@ impl Loop {
             callback,
             args,
             context,
-            debug: self.engine(event_loop.py()).host().debug.get(),
+            debug: engine.host().debug.get(),
         }
     }
 
@@ -120,14 +122,14 @@ impl Loop {
         callback: Bound<'py, PyAny>,
         args: Bound<'py, PyTuple>,
     ) -> PyResult<()> {
-        let this = event_loop.get();
+        let py = event_loop.py();
         let number = watch::number(fd)?;
-        this.ensure_number_free(&number, fd)?;
-        this.check_open(event_loop.py())?;
+        event_loop.get().ensure_number_free(&number, fd)?;
+        let engine = event_loop.get().open_engine(py)?;
         let fd = watch::descriptor(&number)?;
-        let handle = Handle::new(this.callback(event_loop, callback, args, None))?;
-        this.request(event_loop.py(), Request::Watch(fd, direction, handle))
-            .map(drop)
+        let handle = Handle::new(Self::callback(event_loop, engine, callback, args, None))?;
+        let request = Request::Watch(fd, direction, handle);
+        Self::request(py, engine, request).map(drop)
     }
 
     /// From another thread than the running loop's, the removal is queued, and the answer is that it was.
@@ -139,7 +141,8 @@ impl Loop {
         let py = event_loop.py();
         let number = watch::number(fd)?;
         event_loop.get().ensure_number_free(&number, fd)?;
-        if event_loop.get().engine(py).is_closed() {
+        let engine = event_loop.get().engine(py);
+        if engine.is_closed() {
             return Ok(false);
         }
         let fd = match watch::descriptor(&number) {
@@ -147,16 +150,13 @@ impl Loop {
             Err(error) if error.is_instance_of::<PyOverflowError>(py) => return Ok(false),
             result => result?,
         };
-        let removed = event_loop
-            .get()
-            .request(py, Request::Unwatch(fd, direction))?;
+        let removed = Self::request(py, engine, Request::Unwatch(fd, direction))?;
         Ok(removed.unwrap_or(true))
     }
 
     /// Appends an entry to the ready queue, through the inbox if the loop runs on another thread.
     #[inline]
-    fn queue(&self, py: Python<'_>, entry: Entry) -> PyResult<()> {
-        let engine = self.engine(py);
+    fn queue(engine: &Engine, entry: Entry) -> PyResult<()> {
         if engine.place() == Place::Outside {
             return engine.push_remote(entry).map_err(|refused| {
                 drop(refused);
@@ -232,7 +232,7 @@ impl Loop {
 
     /// Raise RuntimeError if the loop was closed.
     fn _check_closed(&self, py: Python<'_>) -> PyResult<()> {
-        self.check_open(py)
+        self.open_engine(py).map(drop)
     }
 
     /// The identifier of the thread that runs the loop, or None.
@@ -256,12 +256,12 @@ impl Loop {
     fn set_debug(slf: &Bound<'_, Self>, enabled: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = slf.py();
         let enabled = enabled.is_truthy()?;
-        let host = slf.get().engine(py).host();
-        host.debug.set(enabled);
-        if host.is_running() {
+        let engine = slf.get().engine(py);
+        engine.host().debug.set(enabled);
+        if engine.host().is_running() {
             // The interpreter's setting belongs to the thread that runs the loop, and there to the next callback.
             let request = Entry::Request(Request::TrackOrigins(enabled));
-            slf.get().queue(py, request)?;
+            Self::queue(engine, request)?;
         }
         Ok(())
     }

@@ -28,15 +28,14 @@ impl Loop {
         context: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
         let py = slf.py();
-        let this = slf.get();
-        this.check_open(py)?;
-        let host = this.engine(py).host();
+        let engine = slf.get().open_engine(py)?;
+        let host = engine.host();
         if host.debug.get() {
             debug::check_thread(py, host.thread_id.get())?;
             debug::check_callback(&callback, "call_soon")?;
         }
-        let handle = Handle::new(this.callback(slf, callback, args, context))?;
-        this.queue(py, Entry::Callback(handle.clone_ref(py)))?;
+        let handle = Handle::new(Self::callback(slf, engine, callback, args, context))?;
+        Self::queue(engine, Entry::Callback(handle.clone_ref(py)))?;
         Ok(handle.into())
     }
 
@@ -49,13 +48,13 @@ impl Loop {
         context: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
         let py = slf.py();
-        let this = slf.get();
-        this.check_open(py)?;
-        if this.engine(py).host().debug.get() {
+        let engine = slf.get().open_engine(py)?;
+        if engine.host().debug.get() {
             debug::check_callback(&callback, "call_soon_threadsafe")?;
         }
-        let handle = Handle::new_thread_safe(this.callback(slf, callback, args, context))?;
-        this.queue(py, Entry::Callback(handle.clone_ref(py)))?;
+        let what = Self::callback(slf, engine, callback, args, context);
+        let handle = Handle::new_thread_safe(what)?;
+        Self::queue(engine, Entry::Callback(handle.clone_ref(py)))?;
         Ok(handle.into())
     }
 
@@ -98,16 +97,17 @@ impl Loop {
             return Err(PyTypeError::new_err("when cannot be None"));
         }
         let this = slf.get();
-        this.check_open(py)?;
-        let host = this.engine(py).host();
+        let engine = this.open_engine(py)?;
+        let host = engine.host();
         if host.debug.get() {
             debug::check_thread(py, host.thread_id.get())?;
             debug::check_callback(&callback, "call_at")?;
         }
         let deadline = clock::instant(&when)?;
-        let what = this.callback(slf, callback, args, context);
+        let what = Self::callback(slf, engine, callback, args, context);
         let timer = TimerHandle::new(when, what, Arc::clone(&this.disarm))?;
-        this.request(py, Request::Arm(deadline, timer.clone_ref(py)))?;
+        let request = Request::Arm(deadline, timer.clone_ref(py));
+        Self::request(py, engine, request)?;
         Ok(timer.into())
     }
 
@@ -135,7 +135,7 @@ impl Loop {
     ) -> PyResult<Bound<'py, PyAny>> {
         task::create(slf.as_any(), coro, kwargs, || {
             let this = slf.get();
-            this.check_open(slf.py())?;
+            this.open_engine(slf.py())?;
             Ok(this.task_factory(slf.py()))
         })
     }

@@ -55,8 +55,8 @@ impl Loop {
         let engine = slf.get().engine(py);
         let signals = &engine.host().signals;
         signals.add(engine, sig, || {
-            slf.get().check_open(py)?;
-            Handle::new(slf.get().callback(slf, callback, args, None))
+            let engine = slf.get().open_engine(py)?;
+            Handle::new(Self::callback(slf, engine, callback, args, None))
         })
     }
 

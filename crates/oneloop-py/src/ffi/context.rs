@@ -17,6 +17,19 @@ pub(crate) fn copy_current(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     }
 }
 
+/// A copy of `context`, as its `copy()`.
+///
+/// # Errors
+/// `TypeError` if it is no `Context`, `MemoryError`.
+pub(crate) fn copy<'py>(context: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = context.py();
+    // SAFETY: the object is live and borrowed for the call; its type is checked there; the result is NULL or a new reference.
+    match unsafe { Bound::from_owned_ptr_or_opt(py, ffi::PyContext_Copy(context.as_ptr())) } {
+        Some(context) => Ok(context),
+        None => Err(error::fetch(py)),
+    }
+}
+
 /// Whether `object` is a real `Context`, which cannot be subclassed.
 #[inline]
 pub(crate) fn is_context(object: &Bound<'_, PyAny>) -> bool {

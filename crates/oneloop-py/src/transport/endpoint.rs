@@ -26,10 +26,6 @@ const IPPROTO_TCP: i32 = 6;
 /// What a transport is made over.
 pub(crate) enum Descriptor {
     /// A stream socket of ours, non-blocking.
-    #[expect(
-        dead_code,
-        reason = "what connecting and accepting in Rust will hand over"
-    )]
     Owned(OwnedFd),
     /// A Python socket or pipe, non-blocking.
     Python(Py<PyAny>),

@@ -304,26 +304,14 @@ impl StreamTransport {
     }
 }
 
-/// Tells a server of a connection. From 3.13 on asyncio's servers want to know which.
+/// Tells a server of ours (`oneloop._server`) of a connection.
 fn attach(server: &Bound<'_, PyAny>, transport: &Bound<'_, PyAny>) -> PyResult<()> {
-    let py = server.py();
-    let name = names::_attach(py);
-    match names::servers_know_transports(py)? {
-        true => call::method(name, [server, transport]),
-        false => call::method(name, [server]),
-    }
-    .map(drop)
+    call::method(names::_attach(server.py()), [server, transport]).map(drop)
 }
 
 /// Tells a server that a connection has ended.
 pub(super) fn detach(server: &Bound<'_, PyAny>, transport: &Bound<'_, PyAny>) -> PyResult<()> {
-    let py = server.py();
-    let name = names::_detach(py);
-    match names::servers_know_transports(py)? {
-        true => call::method(name, [server, transport]),
-        false => call::method(name, [server]),
-    }
-    .map(drop)
+    call::method(names::_detach(server.py()), [server, transport]).map(drop)
 }
 
 impl Payload for StreamTransport {

@@ -1,0 +1,57 @@
+"""Checks of arguments that the connecting and the listening calls share; the messages are asyncio's."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl as ssl_module
+from asyncio import base_events
+from typing import Any
+
+
+def logger() -> logging.Logger:
+    """asyncio's logger, under the name by which asyncio's loop logs: it is there that people replace it."""
+    logger: logging.Logger = vars(base_events)["logger"]
+    return logger
+
+
+def refuse_ssl_socket(sock: socket.socket | None) -> None:
+    """Raise ``TypeError`` for a socket that does TLS by itself."""
+    if isinstance(sock, ssl_module.SSLSocket):
+        raise TypeError("Socket cannot be of type SSLSocket")
+
+
+def require_stream_socket(sock: socket.socket) -> None:
+    """Raise ``ValueError`` unless ``sock`` is a stream socket, of whatever family."""
+    if sock.type != socket.SOCK_STREAM:
+        raise ValueError(f"A Stream Socket was expected, got {sock!r}")
+
+
+def require_unix_socket(sock: socket.socket) -> None:
+    """Raise ``ValueError`` unless ``sock`` is a Unix stream socket."""
+    if sock.family != socket.AF_UNIX or sock.type != socket.SOCK_STREAM:
+        raise ValueError(f"A UNIX Domain Stream Socket was expected, got {sock!r}")
+
+
+def check_tls_timeouts(ssl: Any, handshake: float | None, shutdown: float | None) -> None:
+    """Raise ``ValueError`` for a TLS time limit on a connection without TLS."""
+    if ssl:
+        return
+    if handshake is not None:
+        raise ValueError("ssl_handshake_timeout is only meaningful with ssl")
+    if shutdown is not None:
+        raise ValueError("ssl_shutdown_timeout is only meaningful with ssl")
+
+
+def check_server_tls(ssl: Any, handshake: float | None, shutdown: float | None) -> None:
+    """The same for a server, which takes a context and not ``True``: there is no default certificate."""
+    refuse_tls(ssl)
+    if isinstance(ssl, bool):
+        raise TypeError("ssl argument must be an SSLContext or None")
+    check_tls_timeouts(ssl, handshake, shutdown)
+
+
+def refuse_tls(ssl: Any) -> None:
+    """Raise ``NotImplementedError`` if TLS is asked for."""
+    if ssl:
+        raise NotImplementedError("oneloop does not have TLS (ssl=) yet")

@@ -1,0 +1,223 @@
+"""Connecting: ``create_connection()`` and the other calls that make one transport and its protocol.
+
+Arguments are checked here, with asyncio's messages, and what a program may override is awaited here; the network is
+native.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+from . import _addresses, _attempts, _core
+from ._addresses import AddressInfo
+from ._checks import (
+    check_tls_timeouts,
+    logger,
+    refuse_ssl_socket,
+    refuse_tls,
+    require_stream_socket,
+    require_unix_socket,
+)
+
+_ProtocolT = TypeVar("_ProtocolT", bound=asyncio.BaseProtocol)
+
+
+class Connections(_core.Loop, asyncio.AbstractEventLoop):
+    """The loop's methods that make one connection."""
+
+    async def create_connection(
+        self,
+        protocol_factory: Callable[[], _ProtocolT],
+        host: str | bytes | None = None,
+        port: str | bytes | int | None = None,
+        *,
+        ssl: Any = None,
+        family: int = 0,
+        proto: int = 0,
+        flags: int = 0,
+        sock: socket.socket | None = None,
+        local_addr: tuple[Any, ...] | None = None,
+        server_hostname: str | None = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+        happy_eyeballs_delay: float | None = None,
+        interleave: int | None = None,
+        all_errors: bool = False,
+    ) -> tuple[asyncio.Transport, _ProtocolT]:
+        """Connect a stream to ``host`` and ``port``, or take a socket that is connected.
+
+        Follows ``asyncio.loop.create_connection``.
+
+        Args:
+            protocol_factory: makes the protocol once the connection stands.
+            host, port: where to; a name or a literal, a number or a service's name.
+            ssl, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout: TLS, which oneloop does not have yet.
+            family, proto, flags: as in ``socket.getaddrinfo()``.
+            sock: a connected stream socket, instead of host and port; it becomes the transport's.
+            local_addr: host and port to bind to.
+            happy_eyeballs_delay: seconds after which the next address is tried as well (RFC 8305); ``None`` tries one
+                address after the other.
+            interleave: how many addresses of the first family come before the families take turns; 1 if a delay is
+                given.
+            all_errors: raise an ``ExceptionGroup`` of everything that failed.
+
+        Raises:
+            OSError: if no address could be connected to.
+            ValueError: if arguments contradict each other.
+        """
+        refuse_tls(ssl)
+        if server_hostname is not None and not ssl:
+            raise ValueError("server_hostname is only meaningful with ssl")
+        if server_hostname is None and ssl and not host:
+            raise ValueError("You must set server_hostname when using ssl without a host")
+        check_tls_timeouts(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
+        refuse_ssl_socket(sock)
+        if host is not None or port is not None:
+            if sock is not None:
+                raise ValueError("host/port and sock can not be specified at the same time")
+            hints = {"family": family, "proto": proto, "flags": flags}
+            infos = await self._resolve_or_fail((host, port), hints)
+            local_infos = None if local_addr is None else await self._resolve_or_fail(local_addr, hints)
+            if interleave is None and happy_eyeballs_delay is not None:
+                interleave = 1
+            if interleave:
+                infos = _addresses.interleave(infos, interleave)
+            sock = await self._connect(infos, local_infos, happy_eyeballs_delay, all_errors)
+        elif sock is None:
+            raise ValueError("host and port was not specified and no sock specified")
+        else:
+            require_stream_socket(sock)
+
+        transport, protocol = await self._make_connection(sock, protocol_factory)
+        if self.get_debug():
+            sock = transport.get_extra_info("socket")
+            logger().debug("%r connected to %s:%r: (%r, %r)", sock, host, port, transport, protocol)
+        return transport, protocol
+
+    async def create_unix_connection(
+        self,
+        protocol_factory: Callable[[], _ProtocolT],
+        path: str | bytes | os.PathLike[str] | None = None,
+        *,
+        ssl: Any = None,
+        sock: socket.socket | None = None,
+        server_hostname: str | None = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> tuple[asyncio.Transport, _ProtocolT]:
+        """Connect a stream to the Unix socket at ``path``, or take a Unix socket that is connected.
+
+        Follows ``asyncio.loop.create_unix_connection``.
+
+        Args:
+            protocol_factory: makes the protocol once the connection stands.
+            path: a path, or the name of an abstract socket, which begins with a zero byte.
+            ssl, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout: TLS, which oneloop does not have yet.
+            sock: a connected Unix stream socket, instead of a path; it becomes the transport's.
+
+        Raises:
+            OSError: if nobody listens there.
+            ValueError: if arguments contradict each other.
+        """
+        refuse_tls(ssl)
+        if ssl and server_hostname is None:
+            raise ValueError("you have to pass server_hostname when using ssl")
+        if server_hostname is not None and not ssl:
+            raise ValueError("server_hostname is only meaningful with ssl")
+        check_tls_timeouts(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
+        if path is not None:
+            if sock is not None:
+                raise ValueError("path and sock can not be specified at the same time")
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                sock.setblocking(False)
+                await self.sock_connect(sock, os.fspath(path))
+            except BaseException:
+                sock.close()
+                raise
+        elif sock is None:
+            raise ValueError("no path and sock were specified")
+        else:
+            require_unix_socket(sock)
+        return await self._make_connection(sock, protocol_factory)
+
+    async def connect_accepted_socket(
+        self,
+        protocol_factory: Callable[[], _ProtocolT],
+        sock: socket.socket,
+        *,
+        ssl: Any = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> tuple[asyncio.Transport, _ProtocolT]:
+        """Take a connection that was accepted elsewhere. Follows ``asyncio.loop.connect_accepted_socket``.
+
+        Args:
+            protocol_factory: makes the protocol.
+            sock: a connected stream socket; it becomes the transport's.
+            ssl, ssl_handshake_timeout, ssl_shutdown_timeout: TLS, which oneloop does not have yet.
+
+        Raises:
+            ValueError: if it is no stream socket.
+        """
+        refuse_tls(ssl)
+        require_stream_socket(sock)
+        check_tls_timeouts(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
+        refuse_ssl_socket(sock)
+        transport, protocol = await self._make_connection(sock, protocol_factory)
+        if self.get_debug():
+            logger().debug("%r handled: (%r, %r)", transport.get_extra_info("socket"), transport, protocol)
+        return transport, protocol
+
+    async def _resolve_or_fail(self, address: tuple[Any, ...], hints: dict[str, int]) -> Sequence[AddressInfo]:
+        infos = await _addresses.resolve(self, address, **hints)
+        if not infos:
+            raise OSError("getaddrinfo() returned empty list")
+        return infos
+
+    async def _connect(
+        self,
+        infos: Sequence[AddressInfo],
+        local_infos: Sequence[AddressInfo] | None,
+        delay: float | None,
+        all_errors: bool,
+    ) -> socket.socket:
+        sock, failures = await _attempts.connect(self, infos, local_infos, delay)
+        if sock is not None:
+            return sock
+        try:
+            if all_errors:
+                raise ExceptionGroup("create_connection failed", failures)
+            if len({str(failure) for failure in failures}) == 1:
+                raise failures[0]
+            raise OSError(f"Multiple exceptions: {', '.join(str(failure) for failure in failures)}")
+        finally:
+            failures.clear()  # each holds the frames that it went through, this one too
+
+    async def _make_connection(
+        self, sock: socket.socket, protocol_factory: Callable[[], _ProtocolT]
+    ) -> tuple[asyncio.Transport, _ProtocolT]:
+        """Make protocol and transport around a connected socket, which is closed if that fails."""
+        try:
+            sock.setblocking(False)
+            protocol = protocol_factory()
+            waiter = self.create_future()
+            transport = self._make_socket_transport(sock, protocol, waiter)
+        except BaseException:
+            sock.close()
+            raise
+        await _connected(transport, waiter)
+        return transport, protocol
+
+
+async def _connected(transport: asyncio.BaseTransport, waiter: Awaitable[None]) -> None:
+    """Wait until the protocol has been told of its connection."""
+    try:
+        await waiter
+    except BaseException:
+        transport.close()
+        raise

@@ -1,0 +1,354 @@
+"""Listening: ``create_server()``, ``create_unix_server()`` and the servers that they return.
+
+A server is an ``asyncio.Server``, whose own methods are the running version's; accepting is native. What asyncio's
+server asks of its loop is ``_start_serving()`` and ``_stop_serving()``, and of the transports that they attach and
+detach themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import inspect
+import itertools
+import os
+import socket
+import stat
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from . import _addresses, _core
+from ._addresses import AddressInfo
+from ._checks import check_server_tls, logger, refuse_ssl_socket, require_stream_socket, require_unix_socket
+
+_ProtocolFactory = Callable[[], asyncio.BaseProtocol]
+_Path = str | bytes | os.PathLike[str]
+
+# From 3.13 on asyncio removes a Unix server's socket file when it closes; before, it leaves it behind.
+_CLEANS_UP = "cleanup_socket" in inspect.signature(asyncio.SelectorEventLoop.create_unix_server).parameters
+
+if hasattr(asyncio.Server, "close_clients"):
+
+    class Server(asyncio.Server):
+        """What ``loop.create_server()`` and ``loop.create_unix_server()`` return. Follows ``asyncio.Server``."""
+
+else:
+
+    class Server(asyncio.Server):  # type: ignore[no-redef]
+        """What ``loop.create_server()`` and ``loop.create_unix_server()`` return. Follows ``asyncio.Server``.
+
+        ``close_clients()`` and ``abort_clients()``, which asyncio has from 3.13 on, are there on every version.
+        """
+
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            self._clients: weakref.WeakSet[asyncio.Transport] = weakref.WeakSet()
+
+        def _attach(self, transport: asyncio.Transport) -> None:
+            super()._attach()  # type: ignore[misc]
+            self._clients.add(transport)
+
+        def _detach(self, transport: asyncio.Transport) -> None:
+            self._clients.discard(transport)
+            super()._detach()  # type: ignore[misc]
+
+        def close_clients(self) -> None:
+            """Close every connection that is open; what is buffered is sent first."""
+            for transport in list(self._clients):
+                transport.close()
+
+        def abort_clients(self) -> None:
+            """Close every connection that is open at once; what is buffered is lost."""
+            for transport in list(self._clients):
+                transport.abort()
+
+
+class Servers(_core.Loop, asyncio.AbstractEventLoop):
+    """The loop's methods that listen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._listeners: dict[socket.socket, _core._Listener] = {}
+        # The inode of each listening Unix socket's file: another file that took its path is not ours to remove.
+        self._socket_files: dict[socket.socket, int] = {}
+
+    async def create_server(
+        self,
+        protocol_factory: _ProtocolFactory,
+        host: str | bytes | Iterable[str | bytes | None] | None = None,
+        port: str | bytes | int | None = None,
+        *,
+        family: int = socket.AF_UNSPEC,
+        flags: int = socket.AI_PASSIVE,
+        sock: socket.socket | None = None,
+        backlog: int = 100,
+        ssl: Any = None,
+        reuse_address: bool | None = None,
+        reuse_port: bool | None = None,
+        keep_alive: bool | None = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+        start_serving: bool = True,
+    ) -> Server:
+        """Listen on every address of ``host`` and ``port``, or on a socket that is bound already.
+
+        Follows ``asyncio.loop.create_server``.
+
+        Args:
+            protocol_factory: makes a protocol for each connection.
+            host: a name or a literal, or several; ``None`` or ``""`` is every interface.
+            port: a number or a service's name; 0 is a free port, another one on each address.
+            family, flags: as in ``socket.getaddrinfo()``.
+            sock: a bound stream socket, instead of host and port; it becomes the server's.
+            backlog: how many connections may wait to be accepted, and how many are accepted in one iteration.
+            ssl, ssl_handshake_timeout, ssl_shutdown_timeout: TLS, which oneloop does not have yet.
+            reuse_address: bind although old connections to the port are not forgotten yet; on by default.
+            reuse_port: let several servers have the port.
+            keep_alive: have the kernel find out whether silent peers are still there.
+            start_serving: accept at once; otherwise from ``start_serving()`` or ``serve_forever()`` on.
+
+        Raises:
+            OSError: if an address is taken or there is none.
+            ValueError, TypeError: if arguments contradict each other.
+        """
+        check_server_tls(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
+        refuse_ssl_socket(sock)
+        if host is not None or port is not None:
+            if sock is not None:
+                raise ValueError("host/port and sock can not be specified at the same time")
+            hosts = _several(host)
+            answers = await asyncio.gather(*(self._resolve_host(host, port, family, flags) for host in hosts))
+            # Each address once, though several hosts may have it.
+            infos = list(dict.fromkeys(itertools.chain.from_iterable(answers)))
+            options = _Options(reuse_address is None or reuse_address, bool(reuse_port), bool(keep_alive))
+            sockets = self._bind_all(infos, options)
+        elif sock is None:
+            raise ValueError("Neither host/port nor sock were specified")
+        else:
+            require_stream_socket(sock)
+            sockets = [sock]
+        server = await self._serve(sockets, protocol_factory, backlog, start_serving)
+        if self.get_debug():
+            logger().info("%r is serving", server)
+        return server
+
+    async def create_unix_server(
+        self,
+        protocol_factory: _ProtocolFactory,
+        path: _Path | None = None,
+        *,
+        sock: socket.socket | None = None,
+        backlog: int = 100,
+        ssl: Any = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+        start_serving: bool = True,
+        cleanup_socket: bool = _CLEANS_UP,
+    ) -> Server:
+        """Listen on the Unix socket ``path``, or on a socket that is bound already.
+
+        Follows ``asyncio.loop.create_unix_server``.
+
+        Args:
+            protocol_factory: makes a protocol for each connection.
+            path: where; a socket that is left there from before is removed. A name that begins with a zero byte is
+                abstract and has no file.
+            sock: a bound Unix stream socket, instead of a path; it becomes the server's.
+            backlog: how many connections may wait to be accepted, and how many are accepted in one iteration.
+            ssl, ssl_handshake_timeout, ssl_shutdown_timeout: TLS, which oneloop does not have yet.
+            start_serving: accept at once; otherwise from ``start_serving()`` or ``serve_forever()`` on.
+            cleanup_socket: remove the file when the server closes, unless another one has taken its place. On by
+                default where asyncio has it (3.13).
+
+        Raises:
+            OSError: if the path is taken or cannot be made.
+            ValueError, TypeError: if arguments contradict each other.
+        """
+        check_server_tls(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
+        if path is not None:
+            if sock is not None:
+                raise ValueError("path and sock can not be specified at the same time")
+            sock = _bind_unix(os.fspath(path))
+        elif sock is None:
+            raise ValueError("path was not specified, and no sock specified")
+        else:
+            require_unix_socket(sock)
+        if cleanup_socket:
+            self._remember_file(sock)
+        return await self._serve([sock], protocol_factory, backlog, start_serving)
+
+    async def _resolve_host(self, host: Any, port: Any, family: int, flags: int) -> Sequence[AddressInfo]:
+        infos = await _addresses.resolve(self, (host, port), family=family, flags=flags)
+        if not infos:
+            raise OSError(f"getaddrinfo({host!r}) returned empty list")
+        return infos
+
+    def _bind_all(self, infos: list[AddressInfo], options: _Options) -> list[socket.socket]:
+        sockets: list[socket.socket] = []
+        try:
+            for info in infos:
+                sock = self._bind(info, options)
+                if sock is not None:
+                    sockets.append(sock)
+            if not sockets:
+                raise OSError(f"could not bind on any address out of {[info[4] for info in infos]!r}")
+        except BaseException:
+            for sock in sockets:
+                sock.close()
+            raise
+        return sockets
+
+    def _bind(self, info: AddressInfo, options: _Options) -> socket.socket | None:
+        """Return a socket bound to an address; ``None`` if this machine has no such family or address."""
+        family, kind, proto, _, address = info
+        try:
+            sock = socket.socket(family, kind, proto)
+        except OSError:
+            if self.get_debug():
+                logger().warning(
+                    "create_server() failed to create socket.socket(%r, %r, %r)", family, kind, proto, exc_info=True
+                )
+            return None
+        try:
+            options.set_on(sock)
+            sock.bind(address)
+        except OSError as failure:
+            sock.close()
+            message = f"error while attempting to bind on address {address!r}: {str(failure).lower()}"
+            if failure.errno == errno.EADDRNOTAVAIL:
+                if self.get_debug():
+                    logger().warning(message)
+                return None
+            raise OSError(failure.errno, message) from None
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    async def _serve(
+        self, sockets: list[socket.socket], protocol_factory: _ProtocolFactory, backlog: int, start: bool
+    ) -> Server:
+        for sock in sockets:
+            sock.setblocking(False)
+        # The three are the TLS context and its time limits.
+        server = Server(self, sockets, protocol_factory, None, backlog, None, None)
+        if start:
+            server._start_serving()  # type: ignore[attr-defined]
+            # As asyncio's, which lets its own add_reader go through.
+            await asyncio.sleep(0)
+        return server
+
+    def _start_serving(
+        self,
+        protocol_factory: _ProtocolFactory,
+        sock: socket.socket,
+        sslcontext: Any = None,
+        server: asyncio.Server | None = None,
+        backlog: int = 100,
+        *_tls_timeouts: float | None,
+        context: Any = None,
+    ) -> None:
+        """Accept connections; what ``asyncio.Server`` calls. Its arguments are those of the running version."""
+        self._listeners[sock] = self._listen(sock, protocol_factory, server, backlog, context)
+
+    def _stop_serving(self, sock: socket.socket) -> None:
+        """End what ``_start_serving()`` began, and close the socket; what ``asyncio.Server`` calls."""
+        inode = self._socket_files.pop(sock, None)
+        path = None if inode is None else sock.getsockname()
+        listener = self._listeners.pop(sock, None)
+        if listener is not None:
+            self._stop_listening(listener)
+        sock.close()
+        if path is not None:
+            _remove_file(path, inode)
+
+    def _remember_file(self, sock: socket.socket) -> None:
+        path = sock.getsockname()
+        if _has_file(path):
+            with contextlib.suppress(FileNotFoundError):  # somebody was quicker
+                self._socket_files[sock] = os.stat(path).st_ino
+
+
+class _Options:
+    """What a listening socket is set to before it is bound."""
+
+    def __init__(self, reuse_address: bool, reuse_port: bool, keep_alive: bool) -> None:
+        self._reuse_address = reuse_address
+        self._reuse_port = reuse_port
+        self._keep_alive = keep_alive
+
+    def set_on(self, sock: socket.socket) -> None:
+        if self._reuse_address:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, True)
+        # Linux allows it on no other family.
+        if self._reuse_port and sock.family in (socket.AF_INET, socket.AF_INET6):
+            _set_reuse_port(sock)
+        if self._keep_alive:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, True)
+        if sock.family == socket.AF_INET6:
+            # Each family has a socket of its own: getaddrinfo() names them both where both are wanted.
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, True)
+
+
+def _set_reuse_port(sock: socket.socket) -> None:
+    if not hasattr(socket, "SO_REUSEPORT"):
+        raise ValueError("reuse_port not supported by socket module")
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    except OSError:
+        raise ValueError(
+            "reuse_port not supported by socket module, SO_REUSEPORT defined but not implemented."
+        ) from None
+
+
+def _several(host: Any) -> list[Any]:
+    if host == "":
+        return [None]
+    if isinstance(host, str) or not isinstance(host, Iterable):
+        return [host]
+    return list(host)
+
+
+def _bind_unix(path: str | bytes) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if _has_file(path):
+            _remove_stale(path)
+        sock.bind(path)
+    except OSError as failure:
+        sock.close()
+        if failure.errno == errno.EADDRINUSE:
+            raise OSError(errno.EADDRINUSE, f"Address {path!r} is already in use") from None
+        raise
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _has_file(path: str | bytes) -> bool:
+    """Whether it is a file's path: not an abstract name, and not the empty one, for which the kernel makes up such."""
+    return bool(path) and path[0] not in (0, "\x00")
+
+
+def _remove_stale(path: str | bytes) -> None:
+    try:
+        if stat.S_ISSOCK(os.stat(path).st_mode):
+            os.remove(path)
+    except FileNotFoundError:
+        pass
+    except OSError as failure:
+        # One may be allowed to make a socket here and not to look; binding tells.
+        logger().error("Unable to check or remove stale UNIX socket %r: %r", path, failure)
+
+
+def _remove_file(path: str | bytes, inode: int | None) -> None:
+    try:
+        if os.stat(path).st_ino == inode:
+            os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except OSError as failure:
+        logger().error("Unable to clean up listening UNIX socket %r: %r", path, failure)
