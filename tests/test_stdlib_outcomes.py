@@ -9,8 +9,10 @@ The fixtures that run a test on both loops are those of `tests/conftest.py`.
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import os
+import resource
 import socket
 import sys
 import time
@@ -275,3 +277,30 @@ def test_short_sleeps_do_not_spin(loop: asyncio.AbstractEventLoop) -> None:
     started = time.thread_time()
     loop.run_until_complete(sleep())
     assert time.thread_time() - started < 0.05, "more than half of the wait was spent running"
+
+
+def test_accepting_goes_on_after_descriptors_ran_out(loop: asyncio.AbstractEventLoop) -> None:
+    """The server says so once it cannot accept, leaves the socket alone for a second, and then serves who waited."""
+    told: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: told.append(context))
+
+    async def scenario() -> bytes:
+        server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+        client = socket.create_connection(server.sockets[0].getsockname())
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+        try:
+            while not told:
+                await asyncio.sleep(0.001)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        with client:
+            closed = await asyncio.to_thread(client.recv, 1)
+        server.close()
+        await server.wait_closed()
+        return closed
+
+    assert loop.run_until_complete(scenario()) == b""
+    assert {context["message"] for context in told} == {"socket.accept() out of system resource"}
+    assert {context["exception"].errno for context in told} == {errno.EMFILE}
+    assert {type(context["socket"]).__name__ for context in told} == {"TransportSocket"}
