@@ -173,6 +173,46 @@ class Connections(_core.Loop, asyncio.AbstractEventLoop):
             logger().debug("%r handled: (%r, %r)", transport.get_extra_info("socket"), transport, protocol)
         return transport, protocol
 
+    async def connect_read_pipe(
+        self, protocol_factory: Callable[[], _ProtocolT], pipe: Any
+    ) -> tuple[asyncio.ReadTransport, _ProtocolT]:
+        """Read from the pipe, socket or character device ``pipe``. Follows ``asyncio.loop.connect_read_pipe``.
+
+        Args:
+            protocol_factory: makes the protocol.
+            pipe: a file object with ``fileno()`` and ``close()``; it becomes the transport's.
+
+        Raises:
+            ValueError: if it is a file of another kind.
+        """
+        protocol = protocol_factory()
+        waiter = self.create_future()
+        transport = self._make_read_pipe_transport(pipe, protocol, waiter)
+        await _connected(transport, waiter)
+        if self.get_debug():
+            logger().debug("Read pipe %r connected: (%r, %r)", pipe.fileno(), transport, protocol)
+        return transport, protocol
+
+    async def connect_write_pipe(
+        self, protocol_factory: Callable[[], _ProtocolT], pipe: Any
+    ) -> tuple[asyncio.WriteTransport, _ProtocolT]:
+        """Write to the pipe, socket or character device ``pipe``. Follows ``asyncio.loop.connect_write_pipe``.
+
+        Args:
+            protocol_factory: makes the protocol.
+            pipe: a file object with ``fileno()`` and ``close()``; it becomes the transport's.
+
+        Raises:
+            ValueError: if it is a file of another kind.
+        """
+        protocol = protocol_factory()
+        waiter = self.create_future()
+        transport = self._make_write_pipe_transport(pipe, protocol, waiter)
+        await _connected(transport, waiter)
+        if self.get_debug():
+            logger().debug("Write pipe %r connected: (%r, %r)", pipe.fileno(), transport, protocol)
+        return transport, protocol
+
     async def _resolve_or_fail(self, address: tuple[Any, ...], hints: dict[str, int]) -> Sequence[AddressInfo]:
         infos = await _addresses.resolve(self, address, **hints)
         if not infos:

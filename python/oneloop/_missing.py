@@ -33,12 +33,6 @@ class MissingMethods:
     async def sendfile(self, *args: Any, **kwargs: Any) -> Never:
         raise _not_yet("sendfile")
 
-    async def connect_read_pipe(self, *args: Any, **kwargs: Any) -> Never:
-        raise _not_yet("connect_read_pipe")
-
-    async def connect_write_pipe(self, *args: Any, **kwargs: Any) -> Never:
-        raise _not_yet("connect_write_pipe")
-
     # Processes.
 
     async def subprocess_exec(self, *args: Any, **kwargs: Any) -> Never:
