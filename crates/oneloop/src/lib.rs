@@ -36,6 +36,7 @@
 mod blocking;
 mod cell;
 mod current;
+mod datagram;
 mod dns;
 mod driver;
 mod event_loop;
@@ -82,6 +83,12 @@ pub mod engine {
     pub mod stream {
         pub use crate::push::{Actions, Admission, Farewell, Limits};
         pub use crate::stream::{Shape, Stream};
+    }
+
+    /// The state machine of push transports that send and receive datagrams.
+    pub mod datagram {
+        pub use crate::datagram::{Aim, Datagrams, Dropped};
+        pub use crate::push::{Actions, Admission, Farewell, Limits};
     }
 }
 
