@@ -279,3 +279,6 @@ impl<C: AsRef<[u8]>> Stream<C> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
