@@ -10,7 +10,7 @@ export PYTHON VENV
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python test-all lint fmt bench-instructions clean
+.PHONY: help demo test test-rust test-python test-real test-all lint fmt bench-instructions clean
 
 help: ## say what the targets are
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,7 +22,7 @@ demo: ## the first program in every form, and 10,000 coroutines that sleep at on
 
 test: ## every test, Rust and Python, and the lints, on one interpreter
 	@scripts/prerequisites test
-	@$(PYTHON) scripts/check.py rust lint python
+	@$(PYTHON) scripts/check.py rust lint python real
 
 test-rust: ## only Rust: format, clippy, tests on both drivers, docs, loom
 	@scripts/prerequisites test
@@ -31,6 +31,10 @@ test-rust: ## only Rust: format, clippy, tests on both drivers, docs, loom
 test-python: ## only Python: our tests on both drivers, CPython's own asyncio tests
 	@scripts/prerequisites build
 	@$(PYTHON) scripts/check.py python
+
+test-real: ## only programs of others on oneloop: asyncpg, redis, websockets, uvicorn, aiohttp and more
+	@scripts/prerequisites build
+	@$(PYTHON) scripts/check.py real
 
 lint: ## ruff, mypy and stubtest
 	@scripts/prerequisites build
@@ -53,5 +57,5 @@ fmt: ## format Rust and Python
 	$(VENV)/bin/python -m ruff format
 
 clean: ## delete what was built here (not the interpreters: scripts/interpreters remove)
-	rm -rf target .venv .cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf target .venv .venv-real .cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

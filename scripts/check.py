@@ -2,10 +2,11 @@
 
 Usage: PYTHON scripts/check.py GROUP ...
 
-GROUP is `rust` (format, clippy, tests on both drivers, doc tests, docs, loom), `lint` (ruff, mypy, stubtest) or
-`python` (pytest on both drivers, then CPython's own asyncio tests by tests/stdlib/run.py). `lint` and `python` use
-an environment for the interpreter that runs this script (see environment.py). ONELOOP_CONFORMANCE_DRIVERS lists the
-drivers of the last step, by default epoll alone: it is the longest step, and `make test-all` runs it on both.
+GROUP is `rust` (format, clippy, tests on both drivers, doc tests, docs, loom), `lint` (ruff, mypy, stubtest),
+`python` (pytest on both drivers, then CPython's own asyncio tests by tests/stdlib/run.py) or `real` (tests/real:
+programs of others, which bring an environment of their own and Debian packages). All but `rust` use environments for
+the interpreter that runs this script (see environment.py). ONELOOP_CONFORMANCE_DRIVERS lists the drivers of the last
+step of `python`, by default epoll alone; `make test-all` runs it on both.
 """
 
 from __future__ import annotations
@@ -15,14 +16,19 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from environment import ROOT
 from steps import Step, run_steps
 
-DRIVERS = ("epoll", "portable")
+# What pytest is told besides: asyncio's own loop, the control, is not run again for the sake of another driver of ours.
+DRIVERS = {"epoll": (), "portable": ("-m", "not on_asyncio")}
 JOBS = "2"  # some tests measure time, so a large machine is not filled to the brim
+# The tests share nothing, and many of them wait for processes of their own: two at a time take half as long.
+PYTEST = ("-m", "pytest", "--numprocesses", JOBS, "--dist", "worksteal")
 TARGET = os.environ.get("CARGO_TARGET_DIR") or str(ROOT / "target")
 VENV = ROOT / (os.environ.get("VENV") or ".venv")
+DEBIAN = ("postgresql", "redis-server", "wrk")
 TYPED = ("python/oneloop", "scripts", "examples", "tests", "benches")
 
 
@@ -56,9 +62,9 @@ def rust() -> Iterator[Step]:
     yield Step("loom", cargo(*(("nextest", "run") if nextest else ("test",)), *loom), flags)
 
 
-def environment(*groups: str) -> Step:
-    prepare = (sys.executable, "scripts/environment.py", "--venv", str(VENV), *groups)
-    return Step("environment and wheel", prepare, needed=True)
+def environment(*groups: str, venv: Path = VENV, name: str = "environment and wheel") -> Step:
+    prepare = (sys.executable, "scripts/environment.py", "--venv", str(venv), *groups)
+    return Step(name, prepare, needed=True)
 
 
 def lint() -> Iterator[Step]:
@@ -76,18 +82,26 @@ def lint() -> Iterator[Step]:
 
 def python() -> Iterator[Step]:
     python = str(VENV / "bin" / "python")
-    # The tests share nothing, and many of them wait for processes of their own: two at a time take half as long.
-    pytest = (python, "-m", "pytest", "--numprocesses", JOBS, "--dist", "worksteal")
     yield environment("test")
-    for driver in DRIVERS:
-        yield Step(f"Python tests, {driver}", pytest, {"ONELOOP_DRIVER": driver})
-    yield Step("tests of the conformance runner", (*pytest, "tests/stdlib"))
+    for driver, half in DRIVERS.items():
+        yield Step(f"Python tests, {driver}", (python, *PYTEST, *half), {"ONELOOP_DRIVER": driver})
+    yield Step("tests of the conformance runner", (python, *PYTEST, "tests/stdlib"))
     for driver in (os.environ.get("ONELOOP_CONFORMANCE_DRIVERS") or "epoll").split():
         run = (python, "tests/stdlib/run.py", "--driver", driver, "--jobs", JOBS)
         yield Step(f"CPython's asyncio tests, {driver}", run)
 
 
-GROUPS = {"rust": rust, "lint": lint, "python": python}
+def real() -> Iterator[Step]:
+    # Beside the other environment, whose pytest is not to find the plug-ins that these packages bring.
+    venv = VENV.with_name(f"{VENV.name}-real")
+    yield Step("Debian packages", ("scripts/debian-packages", *DEBIAN), needed=True)
+    yield environment("test", "real", venv=venv, name="environment of tests/real")
+    for driver, half in DRIVERS.items():
+        command = (str(venv / "bin" / "python"), *PYTEST, "tests/real", *half)
+        yield Step(f"programs of others, {driver}", command, {"ONELOOP_DRIVER": driver})
+
+
+GROUPS = {"rust": rust, "lint": lint, "python": python, "real": real}
 
 
 def main() -> int:

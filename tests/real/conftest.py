@@ -1,0 +1,83 @@
+"""What the tests of other people's programs share: servers that outlive a test, and loops that leave nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import resource
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import pytest
+
+from real.services import Postgres, Redis
+
+Factory = Callable[[], asyncio.AbstractEventLoop]
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+DESCRIPTORS = 5000
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL of our own; tests leave no table behind."""
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Redis]:
+    """A Redis of our own; tests use keys of their own names, and leave none behind."""
+    with Redis() as server:
+        yield server
+
+
+@pytest.fixture
+def loop_factory(loop_factory: Factory) -> Iterator[Factory]:
+    """Loops that leave nothing behind: what nobody handled is a failure, and so is a descriptor that stays open."""
+    reported: list[str] = []
+
+    def watched() -> asyncio.AbstractEventLoop:
+        loop = loop_factory()
+        loop.set_exception_handler(lambda _, context: reported.append(str(context)))
+        return loop
+
+    before = descriptors()
+    yield watched
+    gc.collect()
+    assert reported == []
+    assert {number: name for number, name in descriptors().items() if before.get(number) != name} == {}
+
+
+@pytest.fixture
+def run(loop_factory: Factory) -> Run:
+    """Run a coroutine on a new loop."""
+
+    def run(main: Coroutine[Any, Any, Any]) -> Any:
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            return runner.run(main)
+
+    return run
+
+
+def descriptors() -> dict[int, str]:
+    """Number and name of each open descriptor of this process."""
+    found = {}
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            found[int(number)] = os.readlink(f"/proc/self/fd/{number}")
+        except FileNotFoundError:  # the one that the list was read with
+            continue
+    return found
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    """A soft limit that is high enough for thousands of connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < DESCRIPTORS:
+        pytest.fail(f"oneloop: missing prerequisite: {DESCRIPTORS} descriptors (the hard limit is {hard}: ulimit -Hn)")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, DESCRIPTORS), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
