@@ -47,6 +47,8 @@ static WRITE_PIPE: PyOnceLock<RawType<StreamTransport>> = PyOnceLock::new();
 /// What building a type or importing asyncio raises.
 pub(crate) fn add_types(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
+    // For finalizers, which may run when nothing can be imported any more.
+    names::warn(py)?;
     let socket = SOCKET.get_or_try_init(py, || {
         RawType::build(names::transport_class(py)?, table::socket())
     })?;
