@@ -6,6 +6,8 @@
 //! **Ownership.** While a run lasts, the state belongs to the thread that runs; [`EventLoop::place`] tells a caller where it stands, and
 //! [`EventLoop::push_remote`] is what any other thread may use. While stopped, the state belongs to whoever calls, one at a time.
 
+mod waker;
+
 use std::cell::Cell;
 use std::io;
 use std::num::NonZero;

@@ -100,6 +100,10 @@ impl<H: Host> EventLoop<H> {
         if polled == Polled::Yes {
             self.deliver_events();
             self.expire_timers()?;
+            // What the events and timers woke through the inbox: an entry's waker, that is.
+            if self.inbox.has_items() {
+                self.drain_inbox();
+            }
         }
         self.run_snapshot(run_entry)?;
         self.host.check_signals()

@@ -8,3 +8,4 @@ mod reentrancy;
 mod stale_events;
 mod threads;
 mod tick_order;
+mod wakers;
