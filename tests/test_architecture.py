@@ -35,14 +35,17 @@ ENGINE_TABLE = """
     push <- stream, datagram
 """
 PYTHON_TABLE = """
-    names <- errors, ffi <- handle <- entry
+    names <- errors, ffi <- handle, sleepers
+    handle, sleepers <- waiters
+    names <- claims, address
+    claims, waiters <- entry
     errors, ffi <- overrides <- clock
     names, ffi <- wakeup <- signals
-    names <- claims
     handle, clock <- debug
-    entry, debug, claims <- watch, sock, transport, streams, server, process, signals, dns, task, awaitable
+    entry, debug <- watch, process, signals, task, awaitable
+    watch, awaitable, address <- sock, transport, streams, dns
     watch, transport <- server
-    watch, sock, transport, streams, server, process, signals, dns, task, awaitable <- host <- run <- event_loop
+    sock, transport, streams, server, process, signals, dns, task <- host <- run <- event_loop
 """
 # The one knot: `Reactor` hands out the executor as what it is, since spawning through the trait would need a type
 # parameter, which an object-safe trait cannot have; the executor reaches its loop through the trait.

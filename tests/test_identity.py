@@ -259,7 +259,7 @@ def test_every_method_is_there_or_says_that_it_is_missing(loop, name):
 
     async def call():
         result = getattr(loop, name)(*(None for _ in _required(getattr(asyncio.AbstractEventLoop, name))))
-        if inspect.iscoroutine(result):
+        if asyncio.iscoroutine(result):
             await asyncio.wait_for(result, 5)
         elif asyncio.isfuture(result):
             result.cancel()

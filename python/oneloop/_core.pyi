@@ -5,11 +5,14 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Context
-from typing import Any, Final, Protocol, Self, TypeVar, TypeVarTuple, Unpack, final
+from types import TracebackType
+from typing import Any, Final, Protocol, Self, TypeVar, TypeVarTuple, Unpack, final, overload
 
+from _typeshed import ReadableBuffer, WriteableBuffer
 from typing_extensions import disjoint_base
 
 _T = TypeVar("_T")
+_T_co = TypeVar("_T_co", covariant=True)
 _Ts = TypeVarTuple("_Ts")
 
 class _HasFileno(Protocol):
@@ -22,6 +25,7 @@ if sys.version_info >= (3, 14):
     __all__ = [
         "Handle",
         "Loop",
+        "NativeCoroutine",
         "ReadPipeTransport",
         "SocketTransport",
         "TimerHandle",
@@ -34,6 +38,7 @@ else:
     __all__ = [
         "Handle",
         "Loop",
+        "NativeCoroutine",
         "ReadPipeTransport",
         "SocketTransport",
         "TimerHandle",
@@ -63,6 +68,43 @@ if sys.version_info >= (3, 14):
     @final
     class _ThreadSafeHandle(asyncio.Handle):
         """What ``call_soon_threadsafe()`` returns: asyncio's ``_ThreadSafeHandle``, which typeshed does not have."""
+
+@final
+class NativeCoroutine(Coroutine[Any, Any, _T_co]):
+    """A coroutine of the loop's own, returned by its native asynchronous methods. Only the loop makes them.
+
+    It is awaited once, as any coroutine, and on the loop that made it.
+    """
+
+    @property
+    def __name__(self) -> str: ...
+    @property
+    def __qualname__(self) -> str: ...
+    @property
+    def cr_code(self) -> None: ...
+    @property
+    def cr_frame(self) -> None: ...
+    @property
+    def cr_origin(self) -> tuple[tuple[str, int, str], ...] | None: ...
+    @property
+    def cr_running(self) -> bool: ...
+    @property
+    def cr_suspended(self) -> bool: ...
+    if sys.version_info >= (3, 15):
+        @property
+        def cr_state(self) -> str: ...
+
+    def __iter__(self) -> Self: ...
+    def __await__(self) -> Generator[Any, None, _T_co]: ...
+    def __next__(self) -> Any: ...
+    def send(self, arg: Any, /) -> Any: ...
+    @overload
+    def throw(
+        self, type: type[BaseException], value: object = None, traceback: TracebackType | None = None, /
+    ) -> Any: ...
+    @overload
+    def throw(self, type: BaseException, value: None = None, traceback: TracebackType | None = None, /) -> Any: ...
+    def close(self) -> None: ...
 
 @final
 class SocketTransport(asyncio.Transport):
@@ -309,6 +351,67 @@ class Loop:
         waiter: asyncio.Future[Any] | None = None,
         extra: dict[str, Any] | None = None,
     ) -> WritePipeTransport: ...
+
+    # Sockets. They stay the caller's, and are to be non-blocking; outside debug mode nobody checks that.
+
+    def sock_recv(self, sock: socket.socket, n: int) -> NativeCoroutine[bytes]:
+        """Receive up to ``n`` bytes; none at the end of the stream. Follows ``asyncio.loop.sock_recv``.
+
+        Cancelling it loses nothing: what was not returned is still to be received.
+
+        Raises:
+            TypeError: for a TLS socket.
+            ValueError: in debug mode, for a socket that blocks.
+            RuntimeError: if a transport of this loop uses the socket, or the loop is closed.
+            OSError: what receiving fails with.
+        """
+
+    def sock_recv_into(self, sock: socket.socket, buf: WriteableBuffer) -> NativeCoroutine[int]:
+        """Receive into a writable buffer; return how much. Follows ``asyncio.loop.sock_recv_into``.
+
+        Errors as ``sock_recv()``.
+        """
+
+    def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> NativeCoroutine[tuple[bytes, Any]]:
+        """Receive a datagram; return up to ``bufsize`` bytes of it, and its sender.
+
+        Follows ``asyncio.loop.sock_recvfrom``; errors as ``sock_recv()``.
+        """
+
+    def sock_recvfrom_into(
+        self, sock: socket.socket, buf: WriteableBuffer, nbytes: int = 0
+    ) -> NativeCoroutine[tuple[int, Any]]:
+        """Receive a datagram into a writable buffer; return how much, and its sender.
+
+        Follows ``asyncio.loop.sock_recvfrom_into``; errors as ``sock_recv()``.
+
+        Args:
+            sock: the socket.
+            buf: where to.
+            nbytes: at most; zero is the buffer's length.
+        """
+
+    def sock_sendall(self, sock: socket.socket, data: ReadableBuffer) -> NativeCoroutine[None]:
+        """Send all of ``data``. Follows ``asyncio.loop.sock_sendall``.
+
+        After it was cancelled or has failed there is no telling how much was sent. Errors as ``sock_recv()``.
+        """
+
+    def sock_sendto(self, sock: socket.socket, data: ReadableBuffer, address: Any) -> NativeCoroutine[int]:
+        """Send a datagram; return how much of it was sent. Follows ``asyncio.loop.sock_sendto``.
+
+        Errors as ``sock_recv()``.
+        """
+
+    def sock_accept(self, sock: socket.socket) -> NativeCoroutine[tuple[socket.socket, Any]]:
+        """Accept a connection; return a non-blocking socket and the peer. Follows ``asyncio.loop.sock_accept``.
+
+        Cancelling it loses nothing: a connection that was not returned is still to be accepted. Errors as
+        ``sock_recv()``.
+        """
+
+    def _sock_connect(self, sock: socket.socket, address: Any) -> NativeCoroutine[None]: ...
+    def _sock_writable(self, sock: socket.socket) -> NativeCoroutine[None]: ...
 
     # Signals.
 

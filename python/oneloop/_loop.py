@@ -23,6 +23,7 @@ from ._checks import logger
 from ._connections import Connections
 from ._missing import MissingMethods
 from ._server import Servers
+from ._sockets import Sockets
 
 if TYPE_CHECKING:  # stubtest does not know the latter as a module's attribute
     _T = TypeVar("_T")
@@ -37,7 +38,7 @@ _iscoroutinefunction: Callable[[object], bool] = (
 )
 
 
-class Loop(MissingMethods, Connections, Servers):
+class Loop(MissingMethods, Connections, Servers, Sockets):
     """An asyncio event loop, running on oneloop's engine.
 
     Made by ``oneloop.new_event_loop()``, ``oneloop.run()`` or by calling it. It can be subclassed as asyncio's loops

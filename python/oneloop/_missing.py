@@ -40,32 +40,3 @@ class MissingMethods:
 
     async def subprocess_shell(self, *args: Any, **kwargs: Any) -> Never:
         raise _not_yet("subprocess_shell")
-
-    # Sockets.
-
-    async def sock_recv(self, *args: Any, **kwargs: Any) -> Never:
-        raise _not_yet("sock_recv")
-
-    async def sock_recv_into(self, *args: Any, **kwargs: Any) -> Never:
-        raise _not_yet("sock_recv_into")
-
-    async def sock_recvfrom(self, *args: Any, **kwargs: Any) -> Never:
-        raise _not_yet("sock_recvfrom")
-
-    async def sock_recvfrom_into(self, *args: Any, **kwargs: Any) -> Never:
-        raise _not_yet("sock_recvfrom_into")
-
-    async def sock_sendall(self, *args: Any, **kwargs: Any) -> Never:
-        raise _not_yet("sock_sendall")
-
-    async def sock_sendto(self, *args: Any, **kwargs: Any) -> Never:
-        raise _not_yet("sock_sendto")
-
-    async def sock_connect(self, *args: Any, **kwargs: Any) -> Never:
-        raise _not_yet("sock_connect")
-
-    async def sock_accept(self, *args: Any, **kwargs: Any) -> Never:
-        raise _not_yet("sock_accept")
-
-    async def sock_sendfile(self, *args: Any, **kwargs: Any) -> Never:
-        raise _not_yet("sock_sendfile")

@@ -4,8 +4,10 @@ use std::cell::Cell;
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 use crate::clock;
+use crate::ffi::thread;
 use crate::handle::Handle;
 use crate::names;
 
@@ -105,6 +107,29 @@ fn describe<'py>(handle: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         Some(owner) if owner.is_instance(task)? => Ok(owner.repr()?.into_any()),
         _ => Ok(handle.str()?.into_any()),
     }
+}
+
+/// Where the Python code that creates a coroutine now stands, as deep as the interpreter is told to remember it: `cr_origin`.
+///
+/// # Errors
+/// `MemoryError`.
+pub(crate) fn origin(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
+    let depth: usize = names::get_origin_depth(py)?.call0()?.extract()?;
+    if depth == 0 {
+        return Ok(None);
+    }
+    let mut callers = Vec::new();
+    let mut frame = thread::current_frame(py);
+    while !frame.is_none() && callers.len() < depth {
+        let code = frame.getattr(names::f_code(py))?;
+        callers.push((
+            code.getattr(names::co_filename(py))?,
+            frame.getattr(names::f_lineno(py))?,
+            code.getattr(names::co_name(py))?,
+        ));
+        frame = frame.getattr(names::f_back(py))?;
+    }
+    PyTuple::new(py, callers).map(|origin| Some(origin.into_any()))
 }
 
 /// Records where coroutines are created while a loop in debug mode runs, and puts the interpreter's setting back.

@@ -6,7 +6,11 @@ use oneloop::Instant;
 use oneloop::engine::{Direction, Host};
 use pyo3::prelude::*;
 
+use crate::claims::Claims;
+use crate::ffi::attached::Attached;
 use crate::handle::{Handle, TimerHandle};
+use crate::sleepers::{Sleeper, Sleepers};
+use crate::waiters::Waiters;
 
 /// One thing to run.
 pub(crate) enum Entry {
@@ -22,6 +26,10 @@ pub(crate) enum Entry {
     Accept(Py<PyAny>),
     /// A connection that was accepted wants its protocol: the listener, and the connection.
     Connect(Py<PyAny>, OwnedFd),
+    /// A native coroutine can go on.
+    Wake(Sleeper),
+    /// A descriptor that coroutines wait for is ready.
+    Ready(Waiters),
 }
 
 /// What a transport does in an entry of its own.
@@ -53,23 +61,36 @@ pub(crate) enum Request {
     TrackOrigins(bool),
     /// Bring the watches of a transport in line with what it wants.
     Settle(Py<PyAny>),
+    /// Drop what a coroutine was doing: it has parts of the loop's.
+    Abandon(Attached<Box<dyn Holds>>),
+}
+
+/// What owns Python objects and is no Python object itself.
+pub(crate) trait Holds {
+    /// Shows every object that it owns to a garbage collector. Runs no Python code.
+    fn visit(&self, visit: &mut dyn FnMut(&Py<PyAny>));
 }
 
 impl Entry {
-    /// The Python object that the entry holds.
-    pub(crate) fn object(&self) -> Option<&Py<PyAny>> {
+    /// Shows every Python object that the entry owns to a garbage collector.
+    pub(crate) fn visit(&self, visit: &mut dyn FnMut(&Py<PyAny>)) {
         match self {
             Self::Callback(handle) | Self::Request(Request::Watch(_, _, handle)) => {
-                Some(handle.as_any())
+                visit(handle.as_any());
             }
-            Self::Request(Request::Arm(_, timer)) => Some(timer.as_any()),
+            Self::Request(Request::Arm(_, timer)) => visit(timer.as_any()),
             Self::Request(Request::Settle(transport)) | Self::Transport(transport, _) => {
-                Some(transport)
+                visit(transport);
             }
             Self::Request(Request::Listen(listener) | Request::StopListening(listener))
             | Self::Accept(listener)
-            | Self::Connect(listener, _) => Some(listener),
-            Self::Request(Request::Unwatch(..) | Request::TrackOrigins(_)) | Self::Signals => None,
+            | Self::Connect(listener, _) => visit(listener),
+            Self::Request(Request::Abandon(work)) => work.for_collector().visit(visit),
+            // Shared with the watch, which shows it.
+            Self::Ready(_) => {}
+            Self::Request(Request::Unwatch(..) | Request::TrackOrigins(_))
+            | Self::Signals
+            | Self::Wake(_) => {}
         }
     }
 }
@@ -84,21 +105,35 @@ pub(crate) enum Watch {
     Transport(Py<PyAny>, Direction, u32),
     /// A listening socket.
     Listener(Py<PyAny>),
+    /// Coroutines that wait for a socket.
+    Waiters(Waiters),
 }
 
 /// A host that runs these entries: what lies below the Python loop's host, and is used by it, asks for no more.
-pub(crate) trait RunsEntries: Host<Entry = Entry, Watch = Watch, Error = PyErr> {}
+pub(crate) trait RunsEntries: Host<Entry = Entry, Watch = Watch, Error = PyErr> {
+    /// The coroutines that wait for something.
+    fn sleepers(&self) -> &Sleepers;
 
-impl<H: Host<Entry = Entry, Watch = Watch, Error = PyErr>> RunsEntries for H {}
+    /// Which transport has which descriptor.
+    fn claims(&self) -> &Claims;
+
+    /// Whether the loop is in debug mode.
+    fn is_debugging(&self) -> bool;
+}
 
 impl Watch {
-    /// The Python object that the watch holds.
-    pub(crate) fn object(&self) -> Option<&Py<PyAny>> {
+    /// Shows every Python object that the watch owns to a garbage collector.
+    pub(crate) fn visit(&self, visit: &mut dyn FnMut(&Py<PyAny>)) {
         match self {
-            Self::Callback(handle) => Some(handle.as_any()),
-            Self::Transport(transport, ..) => Some(transport),
-            Self::Listener(listener) => Some(listener),
-            Self::Signals => None,
+            Self::Callback(handle) => visit(handle.as_any()),
+            Self::Transport(transport, ..) => visit(transport),
+            Self::Listener(listener) => visit(listener),
+            Self::Waiters(waiters) => {
+                if let Some(handle) = waiters.handle() {
+                    visit(handle.as_any());
+                }
+            }
+            Self::Signals => {}
         }
     }
 }
@@ -112,6 +147,7 @@ impl Clone for Watch {
                 Python::attach(|py| Self::Transport(transport.clone_ref(py), *direction, *number))
             }
             Self::Listener(listener) => Python::attach(|py| Self::Listener(listener.clone_ref(py))),
+            Self::Waiters(waiters) => Self::Waiters(waiters.clone()),
             Self::Signals => Self::Signals,
         }
     }
@@ -122,6 +158,7 @@ impl From<Watch> for Entry {
         match watch {
             Watch::Callback(handle) => Self::Callback(handle),
             Watch::Listener(listener) => Self::Accept(listener),
+            Watch::Waiters(waiters) => Self::Ready(waiters),
             Watch::Signals => Self::Signals,
             Watch::Transport(transport, direction, number) => {
                 Self::Transport(transport, Step::Ready(direction, number))

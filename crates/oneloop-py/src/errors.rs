@@ -64,11 +64,10 @@ pub(crate) fn ends_run(py: Python<'_>, error: &PyErr) -> bool {
 ///
 /// # Errors
 /// The error itself if it is one that ends a run (`SystemExit`, `KeyboardInterrupt`), and what the handler raises.
-pub(crate) fn report(event_loop: &Bound<'_, PyAny>, error: PyErr) -> PyResult<()> {
+pub(crate) fn report(event_loop: &Bound<'_, PyAny>, message: &str, error: PyErr) -> PyResult<()> {
     if ends_run(event_loop.py(), &error) {
         return Err(error);
     }
-    let message = "Exception in a call from another thread";
     call_exception_handler(event_loop, message, error, &[])
 }
 

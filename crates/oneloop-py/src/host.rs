@@ -13,11 +13,12 @@ use pyo3::prelude::*;
 use crate::claims::Claims;
 use crate::clock;
 use crate::debug::{self, OriginTracking};
-use crate::entry::{Entry, Request, Step, Watch};
+use crate::entry::{Entry, Request, RunsEntries, Step, Watch};
 use crate::errors;
 use crate::ffi;
 use crate::handle::Handle;
 use crate::signals::Signals;
+use crate::sleepers::Sleepers;
 use crate::{server, transport, watch};
 
 /// A Python loop's engine.
@@ -40,6 +41,7 @@ pub(crate) struct PyHost {
     pub(crate) origin_tracking: OriginTracking,
     /// Which transport has which descriptor.
     pub(crate) claims: Claims,
+    pub(crate) sleepers: Sleepers,
     /// What transports read into: one for all of them, since no Python runs while it is in use.
     pub(crate) read_buffer: Cell<Vec<u8>>,
 }
@@ -57,6 +59,7 @@ impl PyHost {
             signals: Signals::default(),
             origin_tracking: OriginTracking::default(),
             claims: Claims::default(),
+            sleepers: Sleepers::default(),
             read_buffer: Cell::default(),
         }
     }
@@ -103,12 +106,24 @@ impl PyHost {
             Entry::Callback(handle) => self.run_callback(py, &handle),
             Entry::Request(request) => {
                 let result = self.perform(py, request).map(drop);
-                result.or_else(|error| match self.running(py) {
-                    Some(event_loop) => errors::report(&event_loop, error),
-                    None => Err(error),
-                })
+                self.reported(py, result, "Exception in a call from another thread")
             }
             Entry::Transport(object, step) => self.run_step(py, &object, step),
+            Entry::Wake(sleeper) => {
+                let result = self.sleepers.wake(py, sleeper);
+                self.reported(py, result, "Exception in waking a coroutine")
+            }
+            Entry::Ready(waiters) => {
+                let result = match self.engine.upgrade() {
+                    Some(engine) => watch::ready(py, &engine, &waiters),
+                    None => Ok(()),
+                };
+                self.reported(py, result, "Exception in waking a coroutine")?;
+                match waiters.handle() {
+                    Some(handle) => self.run_callback(py, handle),
+                    None => Ok(()),
+                }
+            }
             Entry::Signals => match self.engine.upgrade() {
                 Some(engine) => self.signals.dispatch(py, &engine),
                 None => Ok(()),
@@ -151,7 +166,19 @@ impl PyHost {
                 Ok(true)
             }
             Request::TrackOrigins(enabled) => self.origin_tracking.set(py, enabled).map(|()| true),
+            Request::Abandon(work) => {
+                drop(work);
+                Ok(true)
+            }
         }
+    }
+
+    /// Tells the exception handler of a failure that no caller can be given.
+    fn reported(&self, py: Python<'_>, result: PyResult<()>, message: &str) -> PyResult<()> {
+        result.or_else(|error| match self.running(py) {
+            Some(event_loop) => errors::report(&event_loop, message, error),
+            None => Err(error),
+        })
     }
 
     /// The handle whose callback runs, in debug mode.
@@ -195,6 +222,20 @@ impl PyHost {
     }
 }
 
+impl RunsEntries for PyHost {
+    fn sleepers(&self) -> &Sleepers {
+        &self.sleepers
+    }
+
+    fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    fn is_debugging(&self) -> bool {
+        self.debug.get()
+    }
+}
+
 impl Host for PyHost {
     type Entry = Entry;
     type Watch = Watch;
@@ -219,7 +260,7 @@ impl Host for PyHost {
     }
 
     fn wants_polls(watch: &Watch) -> bool {
-        matches!(watch, Watch::Callback(_))
+        matches!(watch, Watch::Callback(_) | Watch::Waiters(_))
     }
 
     fn readiness(&self, watch: Watch) -> Entry {

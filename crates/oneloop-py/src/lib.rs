@@ -1,5 +1,7 @@
 //! The extension module `oneloop._core`: Python types over the engine.
 
+mod address;
+mod awaitable;
 mod claims;
 mod clock;
 mod debug;
@@ -14,8 +16,11 @@ mod overrides;
 mod run;
 mod server;
 mod signals;
+mod sleepers;
+mod sock;
 mod task;
 mod transport;
+mod waiters;
 mod wakeup;
 mod watch;
 
@@ -37,8 +42,10 @@ mod _core {
         crate::refuse_without_gil(py)?;
         crate::handle::add_types(module)?;
         crate::transport::add_types(module)?;
+        crate::awaitable::add_type(module)?;
         crate::overrides::remember(&py.get_type::<Loop>())?;
         crate::task::detect_convention(py)?;
+        crate::sock::remember(py)?;
         crate::signals::watch_forks(py)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }

@@ -33,9 +33,12 @@ macro_rules! imports {
 }
 
 strings! {
+    __init__,
+    __new__,
     __self__,
     _asyncgen_finalizer_hook,
     _asyncgen_firstiter_hook,
+    _asyncio_future_blocking,
     _attach,
     _call_connection_lost,
     _callback,
@@ -46,13 +49,19 @@ strings! {
     _read_ready,
     _set_running_loop,
     _source_traceback,
+    _warn_unawaited_coroutine,
     _write_ready,
+    accept,
     add_done_callback,
     buffer_updated,
     call_at,
     call_exception_handler,
     cancelled,
+    cast,
     close,
+    co_filename,
+    co_name,
+    connect,
     connection_lost,
     connection_made,
     context,
@@ -63,11 +72,17 @@ strings! {
     errno,
     exc_info,
     exception,
+    f_back,
+    f_code,
+    f_lineno,
+    family,
     fileno,
     get_buffer,
     get_debug,
     getpeername,
     getsockname,
+    getsockopt,
+    gettimeout,
     handle,
     info,
     is_closing,
@@ -78,11 +93,17 @@ strings! {
     peername,
     pipe,
     proto,
+    recv,
+    recv_into,
+    recvfrom,
+    recvfrom_into,
     remove_done_callback,
     result,
     resume_writing,
     run,
     run_forever,
+    send,
+    sendto,
     set,
     set_name,
     set_result,
@@ -91,6 +112,7 @@ strings! {
     sockname,
     source,
     source_traceback,
+    ssl,
     time,
     #[cfg(Py_3_12)] tobytes,
     wait,
@@ -101,6 +123,16 @@ strings! {
 /// The interned string `Task`, no name for a function in Rust.
 pub(crate) fn task(py: Python<'_>) -> &Bound<'_, PyString> {
     intern!(py, "Task")
+}
+
+/// The interned string `SSLSocket`, no name for a function in Rust.
+pub(crate) fn ssl_socket(py: Python<'_>) -> &Bound<'_, PyString> {
+    intern!(py, "SSLSocket")
+}
+
+/// The interned string `type`, a keyword of Rust's.
+pub(crate) fn r#type(py: Python<'_>) -> &Bound<'_, PyString> {
+    intern!(py, "type")
 }
 
 /// The interned string `loop`, a keyword of Rust's.
@@ -116,6 +148,9 @@ imports! {
     write_transport_class: PyType = "asyncio", "WriteTransport";
     buffered_protocol: PyType = "asyncio", "BufferedProtocol";
     socket_class: PyAny = "socket", "socket";
+    inet_ntop: PyAny = "socket", "inet_ntop";
+    sol_socket: PyAny = "socket", "SOL_SOCKET";
+    so_error: PyAny = "socket", "SO_ERROR";
     warn: PyAny = "warnings", "warn";
     extract_stack: PyAny = "asyncio.format_helpers", "extract_stack";
     strerror: PyAny = "os", "strerror";
@@ -144,6 +179,14 @@ imports! {
     signal: PyAny = "signal", "signal";
     siginterrupt: PyAny = "signal", "siginterrupt";
     default_int_handler: PyAny = "signal", "default_int_handler";
+}
+
+/// The module `warnings`, not cached: what asks for it may be the last to go.
+///
+/// # Errors
+/// `ImportError` while the interpreter goes down.
+pub(crate) fn warnings(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
+    py.import(intern!(py, "warnings"))
 }
 
 /// asyncio's logger, by the name under which asyncio's loop logs: it is there that people replace it.

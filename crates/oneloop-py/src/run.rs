@@ -74,6 +74,8 @@ pub(crate) fn close(py: Python<'_>, engine: &Engine) -> PyResult<()> {
     }
     engine.close().map_err(|error| errors::from_io(py, error))?;
     engine.host().signals.close(py);
+    engine.host().sleepers.clear();
+    engine.host().sleepers.clear();
     Ok(())
 }
 

@@ -1,4 +1,10 @@
-//! `add_reader`, `add_writer` and their removal.
+//! Watched descriptors of the user's: `add_reader`, `add_writer` and their removal, and the waiting of native coroutines.
+//!
+//! In one direction asyncio has one watch for both: a coroutine that waits ends the callback that was added before, and a callback that is
+//! added later stays. Here coroutines that wait go on waiting beside it (`waiters`).
+//!
+//! A coroutine's watch lasts from when it begins to wait until the descriptor is ready, once. So nothing stays behind for a number that
+//! its owner may close at any time, without telling us.
 
 use std::os::fd::RawFd;
 
@@ -11,6 +17,8 @@ use crate::entry::{RunsEntries, Watch};
 use crate::errors;
 use crate::handle::Handle;
 use crate::names;
+use crate::sleepers::Sleeper;
+use crate::waiters::Waiters;
 
 /// Watches one direction of a descriptor; follows `asyncio.loop.add_reader` and `add_writer`. For the loop's owner.
 ///
@@ -23,7 +31,19 @@ pub(crate) fn add(
     direction: Direction,
     handle: Handle,
 ) -> PyResult<()> {
-    replace(py, engine, fd, direction, Watch::Callback(handle))
+    let watch = Watch::Callback(handle.clone_ref(py));
+    let replaced = put(py, engine, fd, direction, watch)?;
+    if let Some(Watch::Waiters(waiters)) = &replaced {
+        let sleepers = waiters.take(py);
+        if !sleepers.is_empty() {
+            let both = Waiters::new(py, fd, direction, sleepers, Some(handle));
+            if let Err(error) = put(py, engine, fd, direction, Watch::Waiters(both.clone())) {
+                wake(py, engine, &both)?;
+                return Err(error);
+            }
+        }
+    }
+    end(py, engine, replaced).map(drop)
 }
 
 /// Watches one direction of a descriptor for whomever, in the place of whoever watched it before. For the loop's owner.
@@ -37,10 +57,8 @@ pub(crate) fn replace(
     direction: Direction,
     watch: Watch,
 ) -> PyResult<()> {
-    let replaced = engine
-        .watch(fd, direction, watch)
-        .map_err(|error| errors::from_io(py, error))?;
-    cancel(py, replaced).map(drop)
+    let replaced = put(py, engine, fd, direction, watch)?;
+    end(py, engine, replaced).map(drop)
 }
 
 /// Ends the watch on one direction of a descriptor and answers whether there was one; follows `asyncio.loop.remove_reader` and
@@ -54,13 +72,114 @@ pub(crate) fn remove(
     fd: RawFd,
     direction: Direction,
 ) -> PyResult<bool> {
-    cancel(py, engine.unwatch(fd, direction))
+    end(py, engine, engine.unwatch(fd, direction))
 }
 
-/// Cancels the handle of a watch that has ended: it may be ready already and must not run. Answers whether there was a watch.
-fn cancel(py: Python<'_>, watch: Option<Watch>) -> PyResult<bool> {
+/// Has a coroutine woken, once, when a descriptor is ready. For the loop's owner.
+///
+/// # Errors
+/// `OSError` for a descriptor that is closed or cannot be polled.
+pub(crate) fn wait(
+    py: Python<'_>,
+    engine: &EventLoop<impl RunsEntries>,
+    fd: RawFd,
+    direction: Direction,
+    sleeper: Sleeper,
+) -> PyResult<()> {
+    let waiters = match engine.watched(fd, direction) {
+        Some(Watch::Waiters(present)) => {
+            present.add(py, sleeper);
+            present
+        }
+        _ => Waiters::new(py, fd, direction, vec![sleeper], None),
+    };
+    // Also if there is one already: the number may have been closed and reused since, which the engine finds out.
+    match put(py, engine, fd, direction, Watch::Waiters(waiters.clone())) {
+        Ok(Some(Watch::Waiters(_)) | None) => Ok(()),
+        Ok(replaced) => end(py, engine, replaced).map(drop),
+        Err(error) => {
+            let _ = waiters.remove(py, sleeper);
+            Err(error)
+        }
+    }
+}
+
+/// Ends a coroutine's wait before its time. For the loop's owner.
+pub(crate) fn leave(
+    py: Python<'_>,
+    engine: &EventLoop<impl RunsEntries>,
+    fd: RawFd,
+    direction: Direction,
+    sleeper: Sleeper,
+) {
+    // Whoever else may have the number by now keeps it.
+    if let Some(Watch::Waiters(waiters)) = engine.watched(fd, direction)
+        && waiters.remove(py, sleeper)
+    {
+        drop(engine.unwatch(fd, direction));
+    }
+}
+
+/// Wakes the coroutines that wait for a descriptor, which is ready. For the loop's owner.
+///
+/// # Errors
+/// Those of scheduling their tasks.
+pub(crate) fn ready(
+    py: Python<'_>,
+    engine: &EventLoop<impl RunsEntries>,
+    waiters: &Waiters,
+) -> PyResult<()> {
+    let (fd, direction) = waiters.place(py);
+    let is_current = match engine.watched(fd, direction) {
+        Some(Watch::Waiters(present)) => present.is(waiters),
+        _ => false,
+    };
+    if is_current && waiters.handle().is_none() {
+        drop(engine.unwatch(fd, direction));
+    }
+    wake(py, engine, waiters)
+}
+
+fn wake(py: Python<'_>, engine: &EventLoop<impl RunsEntries>, waiters: &Waiters) -> PyResult<()> {
+    let mut result = Ok(());
+    // The latest first: with asyncio it is the one that is served.
+    for sleeper in waiters.take(py).into_iter().rev() {
+        // Every one, whatever becomes of another.
+        let woken = engine.host().sleepers().wake(py, sleeper);
+        result = result.and(woken);
+    }
+    result
+}
+
+fn put(
+    py: Python<'_>,
+    engine: &EventLoop<impl RunsEntries>,
+    fd: RawFd,
+    direction: Direction,
+    watch: Watch,
+) -> PyResult<Option<Watch>> {
+    engine
+        .watch(fd, direction, watch)
+        .map_err(|error| errors::from_io(py, error))
+}
+
+/// Tells whoever had a watch that it has ended, and answers whether there was one.
+fn end(
+    py: Python<'_>,
+    engine: &EventLoop<impl RunsEntries>,
+    watch: Option<Watch>,
+) -> PyResult<bool> {
     match watch {
+        // It may be ready already and must not run.
         Some(Watch::Callback(handle)) => handle.cancel(py).map(|()| true),
+        Some(Watch::Waiters(waiters)) => {
+            // asyncio would leave the coroutines waiting for ever. They look once more, and wait again if they have to.
+            wake(py, engine, &waiters)?;
+            match waiters.handle() {
+                Some(handle) => handle.cancel(py).map(|()| true),
+                None => Ok(true),
+            }
+        }
         Some(Watch::Listener(_) | Watch::Signals | Watch::Transport(..)) => Ok(true),
         None => Ok(false),
     }

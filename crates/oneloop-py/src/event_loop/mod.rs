@@ -5,6 +5,7 @@
 
 mod scheduling;
 mod servers;
+mod sockets;
 mod transports;
 mod watching;
 
@@ -295,17 +296,16 @@ impl Loop {
             visit.call(&*factory)?;
         }
         let mut result = Ok(());
-        state.engine.visit(|held| {
-            let object = match held {
-                Held::Entry(entry) => entry.object(),
-                Held::Watch(watch) => watch.object(),
-            };
-            if let Some(object) = object
-                && result.is_ok()
-            {
+        let mut see = |object: &Py<PyAny>| {
+            if result.is_ok() {
                 result = visit.call(object);
             }
+        };
+        state.engine.visit(|held| match held {
+            Held::Entry(entry) => entry.visit(&mut see),
+            Held::Watch(watch) => watch.visit(&mut see),
         });
+        state.engine.host().sleepers.visit(&mut see);
         result?;
         let signals = &state.engine.host().signals;
         signals.visit(|handle| visit.call(handle.as_any()))
@@ -319,6 +319,7 @@ impl Loop {
             state.engine.host().signals.clear(py);
             // Only a loop that nobody can reach is cleared, so it does not run.
             let _ = state.engine.close();
+            state.engine.host().sleepers.clear();
         });
     }
 }

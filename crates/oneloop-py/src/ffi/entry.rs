@@ -8,7 +8,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::null_mut;
 
-use pyo3::ffi::PyObject;
+use pyo3::ffi::{PyObject, PySendResult};
 use pyo3::panic::PanicException;
 use pyo3::prelude::*;
 
@@ -26,6 +26,10 @@ impl Failure for *mut PyObject {
 
 impl Failure for std::ffi::c_int {
     const FAILED: Self = -1;
+}
+
+impl Failure for PySendResult {
+    const FAILED: Self = Self::PYGEN_ERROR;
 }
 
 /// Runs `body`, and turns an error or a panic into Python's current exception.

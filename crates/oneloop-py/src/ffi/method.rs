@@ -11,6 +11,7 @@ use std::ptr::{NonNull, null_mut};
 use pyo3::exceptions::PyAttributeError;
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 use super::arguments::Arguments;
 use super::raw_type::{Payload, payload_of};
@@ -24,6 +25,17 @@ pub(crate) struct Attribute<P>(pub(super) ffi::PyGetSetDef, PhantomData<P>);
 
 /// One method of a type whose payload is `P`, which CPython calls by a slot of the type.
 pub(crate) struct Special<P>(pub(super) ffi::PyType_Slot, PhantomData<P>);
+
+impl<P> Special<P> {
+    /// A function for that slot, made for objects with a `P`.
+    pub(super) fn new(slot: c_int, function: *mut c_void) -> Self {
+        let slot = ffi::PyType_Slot {
+            slot,
+            pfunc: function,
+        };
+        Self(slot, PhantomData)
+    }
+}
 
 /// A method without arguments.
 pub(crate) fn noargs<P, F>(name: &'static CStr, doc: &'static CStr, body: F) -> Method<P>
@@ -132,13 +144,9 @@ where
     }
 
     let _ = body;
-    let pfunc = call::<P, F> as ffi::reprfunc as *mut c_void;
-    Special(
-        ffi::PyType_Slot {
-            slot: ffi::Py_tp_repr,
-            pfunc,
-        },
-        PhantomData,
+    Special::new(
+        ffi::Py_tp_repr,
+        call::<P, F> as ffi::reprfunc as *mut c_void,
     )
 }
 
@@ -166,11 +174,49 @@ where
     }
 
     let _ = body;
-    let pfunc = call::<P, F> as ffi::destructor as *mut c_void;
-    Special(
-        ffi::PyType_Slot {
-            slot: ffi::Py_tp_finalize,
-            pfunc,
+    Special::new(
+        ffi::Py_tp_finalize,
+        call::<P, F> as ffi::destructor as *mut c_void,
+    )
+}
+
+/// A method with positional arguments, which its body counts.
+pub(crate) fn positional<P, F>(name: &'static CStr, doc: &'static CStr, body: F) -> Method<P>
+where
+    P: Payload,
+    F: for<'py> Fn(&Bound<'py, PyAny>, &P, &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>>
+        + Copy
+        + 'static,
+{
+    unsafe extern "C" fn call<P, F>(object: *mut PyObject, args: *mut PyObject) -> *mut PyObject
+    where
+        P: Payload,
+        F: for<'py> Fn(&Bound<'py, PyAny>, &P, &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>>
+            + Copy
+            + 'static,
+    {
+        let run = |py: Python<'_>| {
+            // SAFETY: as in `noargs`: the descriptor has checked the type.
+            let owner = unsafe { Bound::from_borrowed_ptr(py, object) };
+            // SAFETY: as in `noargs`: of the type, and held by `owner`.
+            let payload = unsafe { payload_of::<P>(owner.as_ptr()) };
+            // SAFETY: the tuple that this convention passes, which the caller holds.
+            let args = unsafe { Bound::from_borrowed_ptr(py, args) };
+            conjure::<F>()(&owner, payload, args.cast()?).map(Bound::into_ptr)
+        };
+        // SAFETY: called by CPython, so the thread is attached.
+        unsafe { entry::enter(run) }
+    }
+
+    let _ = body;
+    Method(
+        ffi::PyMethodDef {
+            ml_name: name.as_ptr(),
+            ml_meth: ffi::PyMethodDefPointer {
+                PyCFunction: call::<P, F>,
+            },
+            ml_flags: ffi::METH_VARARGS,
+            ml_doc: doc.as_ptr(),
         },
         PhantomData,
     )

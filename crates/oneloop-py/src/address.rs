@@ -1,0 +1,38 @@
+//! Internet addresses as Python's `socket` module shows them.
+
+use std::net::{Ipv6Addr, SocketAddr};
+
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use rustix::net::AddressFamily;
+
+use crate::names;
+
+/// The tuple for an address: `(host, port)`, or `(host, port, flowinfo, scope_id)` for IPv6.
+///
+/// # Errors
+/// `MemoryError`.
+pub(crate) fn to_python(py: Python<'_>, address: SocketAddr) -> PyResult<Bound<'_, PyAny>> {
+    Ok(match address {
+        SocketAddr::V4(address) => (address.ip().to_string(), address.port())
+            .into_pyobject(py)?
+            .into_any(),
+        SocketAddr::V6(address) => (
+            ipv6(py, *address.ip())?,
+            address.port(),
+            address.flowinfo(),
+            address.scope_id(),
+        )
+            .into_pyobject(py)?
+            .into_any(),
+    })
+}
+
+fn ipv6(py: Python<'_>, address: Ipv6Addr) -> PyResult<Bound<'_, PyAny>> {
+    // The system writes the end of such an address as IPv4 where Rust does not (`::1.2.3.4`).
+    if address.segments()[..6].iter().all(|part| *part == 0) {
+        let packed = PyBytes::new(py, &address.octets());
+        return names::inet_ntop(py)?.call1((AddressFamily::INET6.as_raw(), packed));
+    }
+    Ok(address.to_string().into_pyobject(py)?.into_any())
+}

@@ -1,0 +1,225 @@
+//! The user's socket: which system calls may be made on it without asking it, and asking it.
+
+use std::io;
+use std::os::fd::{BorrowedFd, RawFd};
+
+use pyo3::exceptions::{PyBlockingIOError, PyInterruptedError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyString, PyTuple, PyType};
+use rustix::net::AddressFamily;
+
+use crate::errors;
+use crate::ffi::descriptor;
+use crate::names;
+
+/// A method of sockets that a system call can stand in for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Method {
+    Recv,
+    RecvInto,
+    RecvFrom,
+    RecvFromInto,
+    Send,
+    Accept,
+}
+
+impl Method {
+    const ALL: [Self; 6] = [
+        Self::Recv,
+        Self::RecvInto,
+        Self::RecvFrom,
+        Self::RecvFromInto,
+        Self::Send,
+        Self::Accept,
+    ];
+
+    pub(super) fn name(self, py: Python<'_>) -> &Bound<'_, PyString> {
+        match self {
+            Self::Recv => names::recv(py),
+            Self::RecvInto => names::recv_into(py),
+            Self::RecvFrom => names::recvfrom(py),
+            Self::RecvFromInto => names::recvfrom_into(py),
+            Self::Send => names::send(py),
+            Self::Accept => names::accept(py),
+        }
+    }
+}
+
+/// `socket.socket`, and its methods as they were when this module was imported: who has replaced one wants it called.
+struct Original {
+    class: Py<PyType>,
+    methods: Vec<Py<PyAny>>,
+}
+
+static ORIGINAL: PyOnceLock<Original> = PyOnceLock::new();
+
+/// Remembers the interpreter's own sockets. Called once, by the module's initialization.
+///
+/// # Errors
+/// Those of the import.
+pub(crate) fn remember(py: Python<'_>) -> PyResult<()> {
+    ORIGINAL.get_or_try_init(py, || {
+        let class = names::socket_class(py)?.cast::<PyType>()?.clone();
+        let methods = Method::ALL
+            .iter()
+            .map(|method| class.getattr(method.name(py)).map(Bound::unbind))
+            .collect::<PyResult<_>>()?;
+        PyResult::Ok(Original {
+            class: class.unbind(),
+            methods,
+        })
+    })?;
+    Ok(())
+}
+
+/// Refuses a socket that does TLS by itself.
+///
+/// # Errors
+/// `TypeError`, as asyncio's.
+pub(super) fn refuse_tls(sock: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = sock.py();
+    if Socket::new(sock).is_original() {
+        return Ok(());
+    }
+    // By asyncio's own import of it, which is `None` where Python was built without.
+    let ssl = names::base_events(py)?.getattr(names::ssl(py))?;
+    if !ssl.is_none() && sock.is_instance(&ssl.getattr(names::ssl_socket(py))?)? {
+        return Err(PyTypeError::new_err("Socket cannot be of type SSLSocket"));
+    }
+    Ok(())
+}
+
+/// A socket for one attempt.
+pub(crate) struct Socket<'a, 'py>(&'a Bound<'py, PyAny>);
+
+impl<'a, 'py> Socket<'a, 'py> {
+    pub(super) fn new(sock: &'a Bound<'py, PyAny>) -> Self {
+        Self(sock)
+    }
+
+    pub(super) fn py(&self) -> Python<'py> {
+        self.0.py()
+    }
+
+    /// The Python object.
+    pub(super) fn object(&self) -> &'a Bound<'py, PyAny> {
+        self.0
+    }
+
+    /// The descriptor, if a system call may stand in for the method.
+    ///
+    /// # Errors
+    /// What asking for it raises.
+    pub(super) fn direct(&self, method: Method) -> PyResult<Option<RawFd>> {
+        let py = self.py();
+        let Some(original) = ORIGINAL.get(py).filter(|_| self.is_original()) else {
+            return Ok(None);
+        };
+        let present = original.class.bind(py).getattr(method.name(py))?;
+        if !present.is(&original.methods[method as usize]) {
+            return Ok(None);
+        }
+        self.number().map(Some)
+    }
+
+    /// As [`Socket::direct`], where the call's answer has an address: those of IP only, of which Rust knows the form.
+    ///
+    /// # Errors
+    /// As [`Socket::direct`].
+    pub(super) fn direct_with_address(&self, method: Method) -> PyResult<Option<RawFd>> {
+        let Some(fd) = self.direct(method)? else {
+            return Ok(None);
+        };
+        let family = descriptor::with(fd, |fd| Ok(rustix::net::getsockname(fd)?.address_family()));
+        Ok(match family {
+            Ok(AddressFamily::INET | AddressFamily::INET6) => Some(fd),
+            _ => None,
+        })
+    }
+
+    /// Calls the object's own method; `None` if it would block.
+    ///
+    /// # Errors
+    /// What it raises.
+    pub(super) fn ask(
+        &self,
+        name: &Bound<'py, PyString>,
+        args: impl pyo3::call::PyCallArgs<'py>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        unless_blocked(self.py(), self.0.call_method1(name, args))
+    }
+
+    /// The descriptor's number; -1 if the socket is closed.
+    ///
+    /// # Errors
+    /// What asking for it raises.
+    pub(super) fn number(&self) -> PyResult<RawFd> {
+        self.0.call_method0(names::fileno(self.py()))?.extract()
+    }
+
+    fn is_original(&self) -> bool {
+        let py = self.py();
+        ORIGINAL
+            .get(py)
+            .is_some_and(|original| self.0.get_type().is(&original.class))
+    }
+}
+
+/// Makes a system call on a descriptor; `None` if it would block.
+///
+/// # Errors
+/// `OSError`.
+pub(super) fn call<R>(
+    py: Python<'_>,
+    fd: RawFd,
+    call: impl FnMut(BorrowedFd<'_>) -> rustix::io::Result<R>,
+) -> PyResult<Option<R>> {
+    let mut call = call;
+    let result = descriptor::with(fd, |fd| Ok(rustix::io::retry_on_intr(|| call(fd))?));
+    settled(py, result)
+}
+
+/// What a system call came to; `None` if it would block.
+///
+/// # Errors
+/// `OSError`.
+pub(super) fn settled<R>(py: Python<'_>, result: io::Result<R>) -> PyResult<Option<R>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(errors::from_io(py, error)),
+    }
+}
+
+/// What a method came to; `None` if it would block, or was interrupted, which asyncio treats alike.
+///
+/// # Errors
+/// What it raised.
+pub(super) fn unless_blocked<'py>(
+    py: Python<'py>,
+    result: PyResult<Bound<'py, PyAny>>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error)
+            if error.is_instance_of::<PyBlockingIOError>(py)
+                || error.is_instance_of::<PyInterruptedError>(py) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// `(first, second)`.
+///
+/// # Errors
+/// `MemoryError`.
+pub(super) fn pair<'py>(
+    first: Bound<'py, PyAny>,
+    second: Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = first.py();
+    Ok(PyTuple::new(py, [first, second])?.into_any())
+}
