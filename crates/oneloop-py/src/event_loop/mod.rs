@@ -3,6 +3,7 @@
 //! `python/oneloop` adds what is cold and about coroutines or text, and makes it an `asyncio.AbstractEventLoop`. The state is the
 //! engine's; here lie only what Python objects the loop refers to, running, closing and debug mode. Each part of the API has a file.
 
+mod children;
 mod scheduling;
 mod servers;
 mod sockets;
