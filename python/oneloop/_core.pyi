@@ -413,6 +413,10 @@ class Loop:
     def _sock_connect(self, sock: socket.socket, address: Any) -> NativeCoroutine[None]: ...
     def _sock_writable(self, sock: socket.socket) -> NativeCoroutine[None]: ...
 
+    # Processes.
+
+    def _watch_child(self, pid: int, callback: Callable[[int, int | None], object]) -> bool: ...
+
     # Signals.
 
     def add_signal_handler(self, sig: int, callback: Callable[[Unpack[_Ts]], object], *args: *_Ts) -> None:

@@ -24,6 +24,7 @@ from ._connections import Connections
 from ._missing import MissingMethods
 from ._server import Servers
 from ._sockets import Sockets
+from ._subprocess import Subprocesses
 
 if TYPE_CHECKING:  # stubtest does not know the latter as a module's attribute
     _T = TypeVar("_T")
@@ -38,7 +39,7 @@ _iscoroutinefunction: Callable[[object], bool] = (
 )
 
 
-class Loop(MissingMethods, Connections, Servers, Sockets):
+class Loop(MissingMethods, Connections, Servers, Sockets, Subprocesses):
     """An asyncio event loop, running on oneloop's engine.
 
     Made by ``oneloop.new_event_loop()``, ``oneloop.run()`` or by calling it. It can be subclassed as asyncio's loops

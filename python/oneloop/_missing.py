@@ -32,11 +32,3 @@ class MissingMethods:
 
     async def sendfile(self, *args: Any, **kwargs: Any) -> Never:
         raise _not_yet("sendfile")
-
-    # Processes.
-
-    async def subprocess_exec(self, *args: Any, **kwargs: Any) -> Never:
-        raise _not_yet("subprocess_exec")
-
-    async def subprocess_shell(self, *args: Any, **kwargs: Any) -> Never:
-        raise _not_yet("subprocess_shell")

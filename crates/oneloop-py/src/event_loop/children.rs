@@ -32,9 +32,8 @@ impl Loop {
         pid: u32,
         callback: Bound<'py, PyAny>,
     ) -> PyResult<bool> {
-        let (py, this) = (slf.py(), slf.get());
-        this.check_open(py)?;
-        let engine = this.engine(py);
+        let py = slf.py();
+        let engine = slf.get().open_engine(py)?;
         if engine.place() == Place::Outside {
             return Err(PyRuntimeError::new_err(
                 "Non-thread-safe operation invoked on an event loop other than the current one",
@@ -52,7 +51,8 @@ impl Loop {
             engine: Attached::new(py, Rc::downgrade(engine)),
         };
         let exit = Bound::new(py, exit)?.into_any();
-        let handle = Handle::new(this.callback(slf, exit, PyTuple::empty(py), None))?;
+        let handle = Self::callback(slf, engine, exit, PyTuple::empty(py), None);
+        let handle = Handle::new(handle)?;
         watch::add(py, engine, fd, Direction::Read, handle)?;
         Ok(is_pidfd)
     }
