@@ -304,3 +304,72 @@ def test_accepting_goes_on_after_descriptors_ran_out(loop: asyncio.AbstractEvent
     assert {context["message"] for context in told} == {"socket.accept() out of system resource"}
     assert {context["exception"].errno for context in told} == {errno.EMFILE}
     assert {type(context["socket"]).__name__ for context in told} == {"TransportSocket"}
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_a_connection_that_times_out_closes_its_socket(loop: Any) -> None:
+    """TimeoutError is an OSError, so create_connection() takes it for the failure of that address."""
+
+    async def silent(*_: object) -> None:
+        raise TimeoutError
+
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.sock_connect = silent
+    before = descriptors()
+    with pytest.raises(TimeoutError):
+        loop.run_until_complete(loop.create_connection(asyncio.Protocol, "127.0.0.1", 80))
+    assert descriptors() == before
+
+
+def test_every_failure_of_several_local_addresses_is_told(loop: Any) -> None:
+    """An address that cannot be bound to is a failure beside that of connecting from the next one."""
+    somebody_elses, any_address = "192.0.2.1", "127.0.0.1"
+
+    async def getaddrinfo(host: str | None, *_: object, **__: object) -> list[Any]:
+        addresses = ["127.0.0.1"] if host else [somebody_elses, any_address]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in addresses]
+
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.getaddrinfo = getaddrinfo
+    before = descriptors()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        with pytest.raises(OSError, match=r"^Multiple exceptions: .*192\.0\.2\.1.*, .*127\.0\.0\.1"):
+            loop.run_until_complete(loop.create_connection(asyncio.Protocol, "a.name", 80, local_addr=(None, 0)))
+    assert descriptors() == before
+
+
+def test_a_server_that_cannot_bind_leaves_no_socket(loop: asyncio.AbstractEventLoop) -> None:
+    loop.run_until_complete(asyncio.sleep(0))
+    before = descriptors()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(OSError, match="error while attempting to bind on address") as caught:
+            loop.run_until_complete(loop.create_server(asyncio.Protocol, *taken.getsockname()))
+    assert caught.value.errno == errno.EADDRINUSE
+    assert descriptors() == before
+
+
+@pytest.mark.parametrize("value", [None, -1], ids=["no constant", "no option"])
+def test_reuse_port_where_it_does_not_exist(
+    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch, value: int | None
+) -> None:
+    if value is None:
+        monkeypatch.delattr(socket, "SO_REUSEPORT")
+    else:
+        monkeypatch.setattr(socket, "SO_REUSEPORT", value)
+    with pytest.raises(ValueError, match=r"^reuse_port not supported by socket module"):
+        loop.run_until_complete(loop.create_server(asyncio.Protocol, "127.0.0.1", 0, reuse_port=True))
+    gc.collect()
+
+
+def test_a_host_that_is_named_twice_is_bound_once(loop: asyncio.AbstractEventLoop) -> None:
+    hosts = ["127.0.0.1", "127.0.0.2", "127.0.0.1"]
+    server = loop.run_until_complete(loop.create_server(asyncio.Protocol, hosts, 0))
+    assert sorted(sock.getsockname()[0] for sock in server.sockets) == ["127.0.0.1", "127.0.0.2"]
+    server.close()
+    loop.run_until_complete(server.wait_closed())

@@ -1,7 +1,8 @@
 """Connecting to one of several addresses, by the loop's own ``sock_connect()``.
 
-This is the way for a loop whose ``sock_connect()`` is overridden, and where somebody has replaced ``socket.socket``:
-both are then to see every attempt. Otherwise the engine's ``net::connect`` makes them (see ``_connections``).
+Every attempt has a ``socket.socket`` from its beginning and goes through ``loop.sock_connect()``, as asyncio's do:
+audit hooks, a replaced ``socket.socket`` (proxies, tests without network) and an overridden ``sock_connect()`` are to
+see each of them. That is why the engine's own ``net::connect``, which knows of no Python, is not used here.
 """
 
 from __future__ import annotations

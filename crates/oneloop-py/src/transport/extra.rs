@@ -73,6 +73,8 @@ impl StreamTransport {
                 }
             }
             _ if self.endpoint.is_closed(py) => parts.push("closed".to_owned()),
+            // Of a closed loop asyncio's cannot tell whether it polls.
+            _ if self.port.place(py).is_none() => parts.push("open".to_owned()),
             Shape::Source => parts.push(reading.to_owned()),
             Shape::Sink => parts.push(format!("{writing} bufsize={size}")),
         }
