@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from ._addresses import AddressInfo
+from ._checks import reason
 
 _Attempt = Callable[[], Coroutine[Any, Any, socket.socket]]
 
@@ -128,9 +129,8 @@ def _bind_to_one(sock: socket.socket, local_infos: Sequence[AddressInfo], failur
         try:
             sock.bind(address)
         except OSError as failure:
-            failed = OSError(
-                failure.errno, f"error while attempting to bind on address {address!r}: {str(failure).lower()}"
-            )
+            message = f"error while attempting to bind on address {address!r}: {reason(failure)}"
+            failed = OSError(failure.errno, message)
             failures.append(failed)
         else:
             return

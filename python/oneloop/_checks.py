@@ -5,14 +5,25 @@ from __future__ import annotations
 import logging
 import socket
 import ssl as ssl_module
+import sys
 from asyncio import base_events
 from typing import Any
+
+# From 3.13 on asyncio's messages give a failure's number, too.
+_SAYS_NUMBER = sys.version_info >= (3, 13)
 
 
 def logger() -> logging.Logger:
     """asyncio's logger, under the name by which asyncio's loop logs: it is there that people replace it."""
     logger: logging.Logger = vars(base_events)["logger"]
     return logger
+
+
+def reason(failure: OSError) -> str:
+    """What asyncio's messages say of a failed system call."""
+    if _SAYS_NUMBER or failure.strerror is None:
+        return str(failure).lower()
+    return failure.strerror.lower()
 
 
 def refuse_ssl_socket(sock: socket.socket | None) -> None:

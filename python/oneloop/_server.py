@@ -15,19 +15,30 @@ import itertools
 import os
 import socket
 import stat
+import sys
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from . import _addresses, _core
 from ._addresses import AddressInfo
-from ._checks import check_server_tls, logger, refuse_ssl_socket, require_stream_socket, require_unix_socket
+from ._checks import (
+    check_server_tls,
+    logger,
+    reason,
+    refuse_ssl_socket,
+    require_stream_socket,
+    require_unix_socket,
+)
 
 _ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 _Path = str | bytes | os.PathLike[str]
 
 # From 3.13 on asyncio removes a Unix server's socket file when it closes; before, it leaves it behind.
 _CLEANS_UP = "cleanup_socket" in inspect.signature(asyncio.SelectorEventLoop.create_unix_server).parameters
+
+# From 3.13 on an address that this machine does not have is passed over, as long as there is another one.
+_PASSES_OVER_FOREIGN_ADDRESSES = sys.version_info >= (3, 13)
 
 if hasattr(asyncio.Server, "close_clients"):
 
@@ -129,7 +140,7 @@ class Servers(_core.Loop, asyncio.AbstractEventLoop):
         else:
             require_stream_socket(sock)
             sockets = [sock]
-        server = await self._serve(sockets, protocol_factory, backlog, start_serving)
+        server = await self._serve(sockets, protocol_factory, backlog, start_serving, given=sock is not None)
         if self.get_debug():
             logger().info("%r is serving", server)
         return server
@@ -177,7 +188,7 @@ class Servers(_core.Loop, asyncio.AbstractEventLoop):
             require_unix_socket(sock)
         if cleanup_socket:
             self._remember_file(sock)
-        return await self._serve([sock], protocol_factory, backlog, start_serving)
+        return await self._serve([sock], protocol_factory, backlog, start_serving, given=path is None)
 
     async def _resolve_host(self, host: Any, port: Any, family: int, flags: int) -> Sequence[AddressInfo]:
         infos = await _addresses.resolve(self, (host, port), family=family, flags=flags)
@@ -216,8 +227,8 @@ class Servers(_core.Loop, asyncio.AbstractEventLoop):
             sock.bind(address)
         except OSError as failure:
             sock.close()
-            message = f"error while attempting to bind on address {address!r}: {str(failure).lower()}"
-            if failure.errno == errno.EADDRNOTAVAIL:
+            message = f"error while attempting to bind on address {address!r}: {reason(failure)}"
+            if failure.errno == errno.EADDRNOTAVAIL and _PASSES_OVER_FOREIGN_ADDRESSES:
                 if self.get_debug():
                     logger().warning(message)
                 return None
@@ -228,16 +239,32 @@ class Servers(_core.Loop, asyncio.AbstractEventLoop):
         return sock
 
     async def _serve(
-        self, sockets: list[socket.socket], protocol_factory: _ProtocolFactory, backlog: int, start: bool
+        self,
+        sockets: list[socket.socket],
+        protocol_factory: _ProtocolFactory,
+        backlog: int,
+        start: bool,
+        *,
+        given: bool,
     ) -> Server:
-        for sock in sockets:
-            sock.setblocking(False)
-        # The three are the TLS context and its time limits.
-        server = Server(self, sockets, protocol_factory, None, backlog, None, None)
-        if start:
-            server._start_serving()  # type: ignore[attr-defined]
-            # As asyncio's, which lets its own add_reader go through.
-            await asyncio.sleep(0)
+        """Make the server of bound sockets, which are closed if that fails; one that the user has given is not."""
+        try:
+            for sock in sockets:
+                sock.setblocking(False)
+            # The three are the TLS context and its time limits.
+            server = Server(self, sockets, protocol_factory, None, backlog, None, None)
+            if start:
+                server._start_serving()  # type: ignore[attr-defined]
+                # As asyncio's, which lets its own add_reader go through.
+                await asyncio.sleep(0)
+        except BaseException:
+            for sock in sockets:
+                self._stop_accepting(sock)
+                if given:
+                    self._socket_files.pop(sock, None)
+                else:
+                    self._stop_serving(sock)
+            raise
         return server
 
     def _start_serving(
@@ -257,12 +284,15 @@ class Servers(_core.Loop, asyncio.AbstractEventLoop):
         """End what ``_start_serving()`` began, and close the socket; what ``asyncio.Server`` calls."""
         inode = self._socket_files.pop(sock, None)
         path = None if inode is None else sock.getsockname()
-        listener = self._listeners.pop(sock, None)
-        if listener is not None:
-            self._stop_listening(listener)
+        self._stop_accepting(sock)
         sock.close()
         if path is not None:
             _remove_file(path, inode)
+
+    def _stop_accepting(self, sock: socket.socket) -> None:
+        listener = self._listeners.pop(sock, None)
+        if listener is not None:
+            self._stop_listening(listener)
 
     def _remember_file(self, sock: socket.socket) -> None:
         path = sock.getsockname()

@@ -33,8 +33,8 @@ pub(crate) struct Listener {
     protocol_factory: Py<PyAny>,
     server: Option<Py<PyAny>>,
     port: Arc<dyn Port>,
-    /// How many connections one iteration accepts.
-    batch: usize,
+    /// How many connections one iteration accepts; none if negative, as with asyncio.
+    batch: i64,
     /// The context of which each connection gets a copy.
     context: Py<PyAny>,
     /// Whether that copy is for all of the connection's callbacks, or only for its beginning.
@@ -52,7 +52,7 @@ pub(crate) struct Serving<'py> {
     /// The `asyncio.Server`.
     pub(crate) server: Option<Bound<'py, PyAny>>,
     /// How many connections may wait.
-    pub(crate) backlog: usize,
+    pub(crate) backlog: i64,
     /// The server's own context, on versions that have one (3.15): then all of a connection's callbacks run in one copy of it.
     pub(crate) context: Option<Bound<'py, PyAny>>,
 }
@@ -77,7 +77,7 @@ impl Listener {
             server: serving.server.map(Bound::unbind),
             port: Arc::clone(port),
             // From 3.14 on asyncio takes one more: the kernel lets that many wait.
-            batch: serving.backlog.saturating_add(usize::from(cfg!(Py_3_14))),
+            batch: serving.backlog.saturating_add(i64::from(cfg!(Py_3_14))),
             context: context.unbind(),
             context_is_for_all,
             stopped: AtomicBool::new(false),

@@ -14,7 +14,7 @@ impl Loop {
         sock: Bound<'py, PyAny>,
         protocol_factory: Bound<'py, PyAny>,
         server: Option<Bound<'py, PyAny>>,
-        backlog: usize,
+        backlog: i64,
         context: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, Listener>> {
         let py = slf.py();
