@@ -85,6 +85,12 @@ class Servers(_core.Loop, asyncio.AbstractEventLoop):
         # The inode of each listening Unix socket's file: another file that took its path is not ours to remove.
         self._socket_files: dict[socket.socket, int] = {}
 
+    def close(self) -> None:
+        """Close the loop; see ``Loop.close``. Listening sockets are closed by their servers, or go with them."""
+        super().close()
+        self._listeners.clear()
+        self._socket_files.clear()
+
     async def create_server(
         self,
         protocol_factory: _ProtocolFactory,

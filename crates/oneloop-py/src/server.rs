@@ -234,7 +234,8 @@ pub(crate) fn connect(
         Err(error) if errors::ends_run(py, &error) => Err(error),
         Err(error) if listener.port.is_debug(py) => {
             let message = "Error on transport creation for incoming connection";
-            let known = protocol.map(|protocol| ("protocol", Some(protocol)));
+            let made = protocol.filter(|protocol| !protocol.is_none());
+            let known = made.map(|protocol| ("protocol", Some(protocol)));
             errors::call_exception_handler(event_loop, message, error, known.as_slice())
         }
         Err(_) => Ok(()),
