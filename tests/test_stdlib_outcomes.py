@@ -13,6 +13,7 @@ import errno
 import gc
 import os
 import resource
+import signal
 import socket
 import sys
 import time
@@ -373,3 +374,69 @@ def test_a_host_that_is_named_twice_is_bound_once(loop: asyncio.AbstractEventLoo
     assert sorted(sock.getsockname()[0] for sock in server.sockets) == ["127.0.0.1", "127.0.0.2"]
     server.close()
     loop.run_until_complete(server.wait_closed())
+
+
+def test_every_socket_that_cannot_be_opened_is_told(loop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each address has its own failure, in the order of the addresses; a replaced ``socket.socket`` is the one used."""
+    failures = iter([OSError("the first"), OSError("the second")])
+
+    async def getaddrinfo(*_: object, **__: object) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in (1, 2)]
+
+    def no_socket(*_: object, **__: object) -> socket.socket:
+        raise next(failures)
+
+    loop.getaddrinfo = getaddrinfo
+    monkeypatch.setattr(socket, "socket", no_socket)
+    with pytest.raises(OSError, match=r"^Multiple exceptions: the first, the second$"):
+        loop.run_until_complete(loop.create_connection(asyncio.Protocol, "a.name", 80))
+
+
+@pytest.mark.parametrize(("host", "family"), [("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)])
+def test_a_literal_is_not_looked_up(loop: Any, host: str, family: socket.AddressFamily) -> None:
+    async def getaddrinfo(*_: object, **__: object) -> list[Any]:
+        raise AssertionError("asked")
+
+    loop.getaddrinfo = getaddrinfo
+    with socket.create_server((host, 0), family=family) as listener:
+        address = listener.getsockname()
+        connecting = loop.create_connection(asyncio.Protocol, host, address[1])
+        transport, _ = loop.run_until_complete(connecting)
+        assert transport.get_extra_info("peername") == address
+        transport.close()
+        loop.run_until_complete(asyncio.sleep(0))
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EPERM])
+def test_a_handler_whose_default_cannot_be_restored(
+    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """EINVAL says that the signal cannot be caught; whatever else the system says comes out as it is."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)
+    with monkeypatch.context() as patched:
+        patched.setattr(signal, "signal", refuse)
+        with pytest.raises(RuntimeError if number == errno.EINVAL else PermissionError):
+            loop.remove_signal_handler(signal.SIGHUP)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    loop.close()
+    signal.set_wakeup_fd(-1)  # asyncio's loop, which has no handler any more, leaves its own
+
+
+@pytest.mark.parametrize("error", [PermissionError, MemoryError])
+def test_a_unix_server_that_cannot_bind_leaves_no_socket(
+    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    class Unbound(socket.socket):
+        def bind(self, _: object) -> None:
+            raise error
+
+    loop.run_until_complete(asyncio.sleep(0))
+    before = descriptors()
+    monkeypatch.setattr(socket, "socket", Unbound)
+    with pytest.raises(error):
+        loop.run_until_complete(loop.create_unix_server(asyncio.Protocol, "/nowhere/socket"))
+    assert descriptors() == before

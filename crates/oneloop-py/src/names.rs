@@ -107,6 +107,7 @@ strings! {
     set,
     set_name,
     set_result,
+    signal,
     setblocking,
     socket,
     sockname,
@@ -118,6 +119,14 @@ strings! {
     wait,
     warn_on_full_buffer,
     warning,
+}
+
+/// The module `signal`, in which people replace the function of that name.
+///
+/// # Errors
+/// `ImportError`.
+pub(crate) fn signal_module(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
+    py.import(signal(py))
 }
 
 /// The interned string `Task`, no name for a function in Rust.
@@ -176,7 +185,6 @@ imports! {
     set_origin_depth: PyAny = "sys", "set_coroutine_origin_tracking_depth";
     valid_signals: PyAny = "signal", "valid_signals";
     set_wakeup_fd: PyAny = "signal", "set_wakeup_fd";
-    signal: PyAny = "signal", "signal";
     siginterrupt: PyAny = "signal", "siginterrupt";
     default_int_handler: PyAny = "signal", "default_int_handler";
 }

@@ -354,7 +354,7 @@ fn check_signal(signal: &Bound<'_, PyAny>) -> PyResult<i32> {
 
 /// Has the interpreter catch a signal and do nothing but write its number to the wake-up descriptor.
 fn catch(py: Python<'_>, signal: &Bound<'_, PyAny>) -> PyResult<()> {
-    names::signal(py)?.call1((signal, noop(py)?))?;
+    names::signal_module(py)?.call_method1(names::signal(py), (signal, noop(py)?))?;
     // Restart system calls of other threads instead of failing them.
     names::siginterrupt(py)?.call1((signal, false))?;
     Ok(())
@@ -363,9 +363,10 @@ fn catch(py: Python<'_>, signal: &Bound<'_, PyAny>) -> PyResult<()> {
 /// Restores a signal's default.
 fn release(py: Python<'_>, signal: &Bound<'_, PyAny>) -> PyResult<()> {
     if signal.extract::<i32>()? == SIGINT {
-        names::signal(py)?.call1((signal, names::default_int_handler(py)?))?;
+        names::signal_module(py)?
+            .call_method1(names::signal(py), (signal, names::default_int_handler(py)?))?;
     } else {
-        names::signal(py)?.call1((signal, SIG_DFL))?;
+        names::signal_module(py)?.call_method1(names::signal(py), (signal, SIG_DFL))?;
     }
     Ok(())
 }
