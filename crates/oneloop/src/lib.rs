@@ -81,14 +81,14 @@ pub mod engine {
 
     /// The state machine of push transports over streams of bytes.
     pub mod stream {
-        pub use crate::push::{Actions, Admission, Farewell, Limits};
+        pub use crate::push::{Actions, Admission, Farewell, Limits, Machine, State};
         pub use crate::stream::{Shape, Stream};
     }
 
     /// The state machine of push transports that send and receive datagrams.
     pub mod datagram {
         pub use crate::datagram::{Aim, Datagrams, Dropped};
-        pub use crate::push::{Actions, Admission, Farewell, Limits};
+        pub use crate::push::{Actions, Admission, Farewell, Limits, Machine, State};
     }
 }
 

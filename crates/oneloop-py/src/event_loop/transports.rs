@@ -51,7 +51,7 @@ impl Loop {
         waiter: Option<Bound<'py, PyAny>>,
         extra: Option<Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let parts = Parts::of_pipe(protocol, waiter, extra);
+        let parts = Parts::new(protocol, waiter, extra);
         transport::connect_read_pipe(slf.as_any(), &slf.get().port, pipe, parts)
     }
 
@@ -64,7 +64,7 @@ impl Loop {
         waiter: Option<Bound<'py, PyAny>>,
         extra: Option<Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let parts = Parts::of_pipe(protocol, waiter, extra);
+        let parts = Parts::new(protocol, waiter, extra);
         transport::connect_write_pipe(slf.as_any(), &slf.get().port, pipe, parts)
     }
 }

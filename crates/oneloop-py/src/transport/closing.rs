@@ -1,26 +1,26 @@
-//! The end of a transport: closing, aborting, failing, being forgotten.
+//! The end of a transport: closing, aborting, being forgotten.
 //!
 //! The protocol is told once, by an entry of its own (or by the write that sent the last bytes of a closed transport); then the descriptor
 //! is closed by its owner, then the server is told.
 
-use oneloop::engine::stream::{Actions, Farewell, Stream};
+use oneloop::engine::stream::{Actions, Farewell, Machine};
 use pyo3::exceptions::PyResourceWarning;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::kind::is_quiet;
+use super::base::Transport;
+use super::kind::Kind;
 use super::protocol;
-use super::stream::{StreamTransport, detach};
 use crate::entry::Step;
-use crate::errors;
+use crate::ffi::call;
 use crate::ffi::context::Entered;
 use crate::names;
 
-impl StreamTransport {
+impl<K: Kind> Transport<K> {
     /// Follows `asyncio.BaseTransport.close`: what waits is still sent.
     pub(super) fn close(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
         self.check_thread(object.py())?;
-        let actions = self.stream(Stream::close);
+        let actions = self.machine(Machine::close);
         self.perform(object, actions)
     }
 
@@ -31,76 +31,13 @@ impl StreamTransport {
         exception: Option<Bound<'py, PyAny>>,
     ) -> PyResult<()> {
         self.check_thread(object.py())?;
-        let actions = self.stream(Stream::abort);
+        // What was waiting is dropped outside the machine.
+        let (actions, dropped) = self.machine(Machine::abort);
+        drop(dropped);
         if actions.contains(Actions::LOSE_SOON) {
             drop(self.lost_by.replace(object.py(), exception));
         }
         self.perform(object, actions)
-    }
-
-    /// Ends the connection for an error, after telling the exception handler, or the log in debug mode.
-    ///
-    /// # Errors
-    /// The error itself if it ends the run, and what the exception handler raises.
-    #[cold]
-    pub(super) fn fail(
-        &self,
-        object: &Bound<'_, PyAny>,
-        error: PyErr,
-        message: &str,
-    ) -> PyResult<()> {
-        let py = object.py();
-        if errors::ends_run(py, &error) {
-            return Err(error);
-        }
-        let exception = error.clone_ref(py).into_value(py).into_bound(py).into_any();
-        if is_quiet(py, self.shape(), &error)? {
-            self.log_failure(object, &exception, message)?;
-        } else {
-            self.report(object, error, message)?;
-        }
-        self.abort(object, Some(exception))
-    }
-
-    /// Tells the exception handler of an error.
-    ///
-    /// # Errors
-    /// The error itself if it ends the run, and what the handler raises.
-    #[cold]
-    pub(super) fn report(
-        &self,
-        object: &Bound<'_, PyAny>,
-        error: PyErr,
-        message: &str,
-    ) -> PyResult<()> {
-        let py = object.py();
-        if errors::ends_run(py, &error) {
-            return Err(error);
-        }
-        let Some(event_loop) = self.event_loop.get(py) else {
-            return Ok(());
-        };
-        let details = [
-            ("transport", Some(object.clone())),
-            ("protocol", self.protocol.get(py)),
-        ];
-        errors::call_exception_handler(&event_loop, message, error, &details)
-    }
-
-    fn log_failure(
-        &self,
-        object: &Bound<'_, PyAny>,
-        exception: &Bound<'_, PyAny>,
-        message: &str,
-    ) -> PyResult<()> {
-        let py = object.py();
-        if self.port.is_debug(py) {
-            let keywords = PyDict::new(py);
-            keywords.set_item(names::exc_info(py), exception)?;
-            let args = ("%r: %s", object, message);
-            names::current_logger(py)?.call_method(names::debug(py), args, Some(&keywords))?;
-        }
-        Ok(())
     }
 
     /// Has the protocol told of the end by an entry of its own.
@@ -124,7 +61,7 @@ impl StreamTransport {
     /// Tells the protocol of the end, closes the descriptor, tells the server.
     pub(super) fn lose_now(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = object.py();
-        match self.stream(Stream::farewell) {
+        match self.machine(Machine::farewell) {
             Farewell::Due => {}
             Farewell::Done => return Ok(()),
         }
@@ -192,4 +129,9 @@ impl StreamTransport {
             false => Ok(()),
         }
     }
+}
+
+/// Tells a server that a connection has ended.
+fn detach(server: &Bound<'_, PyAny>, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+    call::method(names::_detach(server.py()), [server, transport]).map(drop)
 }

@@ -1,15 +1,15 @@
 //! What a transport tells of itself: `get_extra_info` and `repr`.
 
-use oneloop::engine::stream::Shape;
+use oneloop::engine::stream::Machine;
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
-use super::stream::StreamTransport;
-use super::watcher::Watcher;
+use super::base::Transport;
+use super::kind::Kind;
 use crate::names;
 
-impl StreamTransport {
+impl<K: Kind> Transport<K> {
     /// Puts what asyncio tells of a socket into the extra info.
     ///
     /// # Errors
@@ -56,36 +56,26 @@ impl StreamTransport {
     pub(super) fn describe<'py>(&self, object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = object.py();
         let mut parts = vec![object.get_type().name()?.to_string()];
-        let (is_closing, size) = self.stream(|stream| (stream.is_closing(), stream.size()));
         if self.endpoint.is_closed(py) {
             parts.push("closed".to_owned());
-        } else if is_closing {
+        } else if self.machine(|machine| machine.is_closing()) {
             parts.push("closing".to_owned());
         }
         parts.push(format!("fd={}", self.endpoint.number()));
-        let reading = polling(&self.reader);
-        let writing = polling(&self.writer);
-        match self.shape() {
-            Shape::Duplex => {
-                if self.event_loop.get(py).is_some() && self.port.place(py).is_some() {
-                    parts.push(format!("read={reading}"));
-                    parts.push(format!("write=<{writing}, bufsize={size}>"));
-                }
-            }
-            _ if self.endpoint.is_closed(py) => parts.push("closed".to_owned()),
-            // Of a closed loop asyncio's cannot tell whether it polls.
-            _ if self.port.place(py).is_none() => parts.push("open".to_owned()),
-            Shape::Source => parts.push(reading.to_owned()),
-            Shape::Sink => parts.push(format!("{writing} bufsize={size}")),
-        }
+        parts.extend(K::describe(self, py));
         Ok(PyString::new(py, &format!("<{}>", parts.join(" "))).into_any())
     }
-}
 
-fn polling(watcher: &Watcher) -> &'static str {
-    match watcher.is_active() {
-        true => "polling",
-        false => "idle",
+    /// What asyncio shows of a socket as long as its loop is open.
+    pub(super) fn describe_directions(&self, py: Python<'_>) -> Vec<String> {
+        if self.event_loop.get(py).is_none() || self.port.place(py).is_none() {
+            return Vec::new();
+        }
+        let size = self.machine(|machine| machine.size());
+        vec![
+            format!("read={}", self.reader.state()),
+            format!("write=<{}, bufsize={size}>", self.writer.state()),
+        ]
     }
 }
 

@@ -1,50 +1,66 @@
-//! Where asyncio's three stream transports differ in what they say and in which errors they keep to themselves.
+//! `Kind`: what the kinds of transports differ in, for everything else is the same.
 
-use oneloop::engine::stream::Shape;
-use pyo3::exceptions::PyOSError;
+use oneloop::engine::stream::Machine;
 use pyo3::prelude::*;
-use rustix::io::Errno;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyString;
 
-use crate::names;
+use super::base::Transport;
+use crate::ffi::raw_type::{Halt, RawType, Visit};
 
-pub(super) fn read_failed(shape: Shape) -> &'static str {
-    match shape {
-        Shape::Duplex => "Fatal read error on socket transport",
-        Shape::Source | Shape::Sink => "Fatal read error on pipe transport",
-    }
-}
+/// One kind of transport: its state machine, how it reads and writes, and what it says.
+pub(super) trait Kind: Send + Sized + 'static {
+    /// The state machine.
+    type Machine: Machine;
 
-pub(super) fn write_failed(shape: Shape) -> &'static str {
-    match shape {
-        Shape::Duplex => "Fatal write error on socket transport",
-        Shape::Source | Shape::Sink => "Fatal write error on pipe transport",
-    }
-}
+    /// Enters the state machine, which calls nobody.
+    fn machine<R>(&self, enter: impl FnOnce(&mut Self::Machine) -> R) -> R;
 
-/// What is logged when a program goes on writing to a lost connection.
-pub(super) fn lost_write(shape: Shape) -> &'static str {
-    match shape {
-        Shape::Duplex => "socket.send() raised exception.",
-        Shape::Source | Shape::Sink => {
-            "pipe closed by peer or os.write(pipe, data) raised exception."
-        }
-    }
-}
+    /// The Python type of these transports.
+    fn class(&self) -> &'static PyOnceLock<RawType<Transport<Self>>>;
 
-/// Whether an error that ends a transport is of interest in debug mode only: those of the system are what networks are like. Of a pipe
-/// that is read from, only EIO is: it is how a terminal ends.
-///
-/// # Errors
-/// What the exception's `errno` raises.
-pub(super) fn is_quiet(py: Python<'_>, shape: Shape, error: &PyErr) -> PyResult<bool> {
-    if !error.is_instance_of::<PyOSError>(py) {
-        return Ok(false);
-    }
-    match shape {
-        Shape::Duplex | Shape::Sink => Ok(true),
-        Shape::Source => {
-            let errno = error.value(py).getattr(names::errno(py))?;
-            errno.eq(Errno::IO.raw_os_error())
-        }
-    }
+    /// Gets to know the protocol that the transport is to have.
+    ///
+    /// # Errors
+    /// What looking at it raises.
+    fn adopt(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()>;
+
+    /// Reads once, and tells the protocol.
+    ///
+    /// # Errors
+    /// What the protocol raises, unless it ends the connection.
+    fn read(transport: &Transport<Self>, object: &Bound<'_, PyAny>) -> PyResult<()>;
+
+    /// Sends what waits, as much as there is room for.
+    ///
+    /// # Errors
+    /// What the protocol raises, unless it ends the connection.
+    fn flush(transport: &Transport<Self>, object: &Bound<'_, PyAny>) -> PyResult<()>;
+
+    /// Shuts the sending side down, if there is such a thing.
+    ///
+    /// # Errors
+    /// The system's.
+    fn shut_down(transport: &Transport<Self>, py: Python<'_>) -> PyResult<()>;
+
+    /// asyncio's name for the method that sends what waits: reports and the log name it.
+    fn write_ready<'py>(py: Python<'py>) -> &'py Bound<'py, PyString>;
+
+    /// Whether an error that ends a transport is of interest in debug mode only: those of the system are what networks are like.
+    ///
+    /// # Errors
+    /// What looking at the error raises.
+    fn is_quiet(&self, py: Python<'_>, error: &PyErr) -> PyResult<bool>;
+
+    /// What `repr` shows after the descriptor's number.
+    fn describe(transport: &Transport<Self>, py: Python<'_>) -> Vec<String>;
+
+    /// Shows what it owns to the garbage collector.
+    ///
+    /// # Errors
+    /// The collector's wish to stop.
+    fn traverse(&self, visit: &Visit<'_>) -> Result<(), Halt>;
+
+    /// Lets go of what it owns.
+    fn clear(&self, py: Python<'_>);
 }

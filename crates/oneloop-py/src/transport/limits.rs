@@ -1,13 +1,14 @@
 //! Water marks as a program gives them: any numbers that asyncio can compare, kept as they are and shown again.
 
-use oneloop::engine::stream::{Limits, Stream};
+use oneloop::engine::stream::{Limits, Machine};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use super::stream::StreamTransport;
+use super::base::Transport;
+use super::kind::Kind;
 
-impl StreamTransport {
+impl<K: Kind> Transport<K> {
     /// Follows `asyncio.WriteTransport.set_write_buffer_limits`.
     pub(super) fn set_limits<'py>(
         &self,
@@ -16,35 +17,20 @@ impl StreamTransport {
         low: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<()> {
         let py = object.py();
-        let high = match (high, low) {
-            (Some(high), _) => high.clone(),
-            (None, Some(low)) => low.mul(4)?,
-            (None, None) => Limits::default().high.into_pyobject(py)?.into_any(),
-        };
-        let low = match low {
-            Some(low) => low.clone(),
-            None => high.floor_div(4)?,
-        };
-        if !(high.ge(&low)? && low.ge(0)?) {
-            return Err(PyValueError::new_err(format!(
-                "high ({}) must be >= low ({}) must be >= 0",
-                high.repr()?,
-                low.repr()?
-            )));
-        }
+        let marks = complete(py, high, low, Limits::default().high)?;
         let limits = Limits {
-            low: whole(&low)?,
-            high: whole(&high)?,
+            low: whole(&marks.low)?,
+            high: whole(&marks.high)?,
         };
-        drop(self.low.replace(py, Some(low)));
-        drop(self.high.replace(py, Some(high)));
-        let actions = self.stream(|stream| stream.set_limits(limits));
+        drop(self.low.replace(py, Some(marks.low)));
+        drop(self.high.replace(py, Some(marks.high)));
+        let actions = self.machine(|machine| machine.set_limits(limits));
         self.perform(object, actions)
     }
 
     /// Follows `asyncio.WriteTransport.get_write_buffer_limits`: low, then high.
     pub(super) fn limits<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let limits = self.stream(|stream| Stream::limits(stream));
+        let limits = self.machine(|machine| machine.limits());
         let (low, high) = match (self.low.get(py), self.high.get(py)) {
             (Some(low), Some(high)) => (low, high),
             _ => (
@@ -56,8 +42,43 @@ impl StreamTransport {
     }
 }
 
+/// Both water marks.
+pub(super) struct Marks<'py> {
+    pub(super) low: Bound<'py, PyAny>,
+    pub(super) high: Bound<'py, PyAny>,
+}
+
+/// Completes the marks that were given by asyncio's rules.
+///
+/// # Errors
+/// `ValueError` unless high >= low >= 0, and what comparing them raises.
+pub(super) fn complete<'py>(
+    py: Python<'py>,
+    high: Option<&Bound<'py, PyAny>>,
+    low: Option<&Bound<'py, PyAny>>,
+    default_high: usize,
+) -> PyResult<Marks<'py>> {
+    let high = match (high, low) {
+        (Some(high), _) => high.clone(),
+        (None, Some(low)) => low.mul(4)?,
+        (None, None) => default_high.into_pyobject(py)?.into_any(),
+    };
+    let low = match low {
+        Some(low) => low.clone(),
+        None => high.floor_div(4)?,
+    };
+    if !(high.ge(&low)? && low.ge(0)?) {
+        return Err(PyValueError::new_err(format!(
+            "high ({}) must be >= low ({}) must be >= 0",
+            high.repr()?,
+            low.repr()?
+        )));
+    }
+    Ok(Marks { low, high })
+}
+
 /// The whole bytes of a number that is not negative: what is beyond all sizes is as good as the largest.
-fn whole(number: &Bound<'_, PyAny>) -> PyResult<usize> {
+pub(super) fn whole(number: &Bound<'_, PyAny>) -> PyResult<usize> {
     if let Ok(number) = number.extract::<usize>() {
         return Ok(number);
     }

@@ -2,15 +2,41 @@
 
 use oneloop::engine::Direction;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyString, PyTuple};
 
-use super::payload;
-use super::stream::StreamTransport;
+use super::base::Transport;
+use super::kind::Kind;
+use super::transport_of;
 use crate::entry::Step;
 use crate::errors;
 use crate::ffi::call;
+use crate::ffi::context::Entered;
 use crate::handle::{Callback, Handle};
 use crate::names;
+
+/// A transport of whatever kind, as the loop knows it.
+pub(super) trait Turn {
+    /// Runs a step.
+    ///
+    /// # Errors
+    /// What the protocol raises, and what ends the run.
+    fn run(&self, object: &Bound<'_, PyAny>, step: Step) -> PyResult<()>;
+
+    /// Has the loop's watches follow what the transport wants.
+    ///
+    /// # Errors
+    /// `OSError` for a descriptor that cannot be watched.
+    fn settle(&self, object: &Bound<'_, PyAny>) -> PyResult<()>;
+
+    /// The loop, until the protocol was told of the end.
+    fn event_loop<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>>;
+
+    /// Who waits for the connection.
+    fn waiter<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>>;
+
+    /// As [`Kind::write_ready`].
+    fn write_ready<'py>(&self, py: Python<'py>) -> &'py Bound<'py, PyString>;
+}
 
 /// Runs a step of a transport in an entry of the loop.
 ///
@@ -19,19 +45,12 @@ use crate::names;
 #[inline]
 pub(crate) fn run(py: Python<'_>, transport: &Py<PyAny>, step: Step) -> PyResult<()> {
     let object = transport.bind(py);
-    let Some(transport) = payload(object) else {
+    let Some(transport) = transport_of(object) else {
         return Ok(());
     };
     // The last step lets go of the loop.
-    let event_loop = transport.event_loop.get(py);
-    let result = match step {
-        Step::Ready(Direction::Read, number) => transport.read_ready(object, number),
-        Step::Ready(Direction::Write, number) => transport.write_ready(object, number),
-        Step::Start => transport.start_reading(object),
-        Step::Wake => transport.wake(py),
-        Step::Lose => transport.lose_in_context(object),
-    };
-    match (result, event_loop) {
+    let event_loop = transport.event_loop(py);
+    match (transport.run(object, step), event_loop) {
         (Err(error), Some(event_loop)) => report(object, &event_loop, step, error),
         (result, _) => result,
     }
@@ -43,12 +62,10 @@ pub(crate) fn run(py: Python<'_>, transport: &Py<PyAny>, step: Step) -> PyResult
 /// `OSError` for a descriptor that cannot be watched.
 pub(crate) fn settle(py: Python<'_>, transport: &Py<PyAny>) -> PyResult<()> {
     let object = transport.bind(py);
-    let Some(transport) = payload(object) else {
-        return Ok(());
-    };
-    let (port, fd) = (&*transport.port, transport.endpoint.number());
-    transport.reader.settle(object, port, fd)?;
-    transport.writer.settle(object, port, fd)
+    match transport_of(object) {
+        Some(transport) => transport.settle(object),
+        None => Ok(()),
+    }
 }
 
 /// The handle that asyncio would have for a step: how it is named in reports and in the log.
@@ -58,16 +75,20 @@ pub(crate) fn settle(py: Python<'_>, transport: &Py<PyAny>) -> PyResult<()> {
 #[cold]
 pub(crate) fn handle(
     event_loop: &Bound<'_, PyAny>,
-    transport: &Bound<'_, PyAny>,
+    object: &Bound<'_, PyAny>,
     step: Step,
 ) -> PyResult<Handle> {
-    let py = transport.py();
-    let waiter = payload(transport).and_then(|transport| transport.waiter.get(py));
+    let py = object.py();
+    let transport = transport_of(object);
+    let waiter = transport.and_then(|transport| transport.waiter(py));
     let callback = match (step, waiter) {
         (Step::Wake, Some(waiter)) => waiter.getattr(names::set_result(py))?,
-        (Step::Ready(Direction::Write, _), _) => transport.getattr(names::_write_ready(py))?,
-        (Step::Lose, _) => transport.getattr(names::_call_connection_lost(py))?,
-        _ => transport.getattr(names::_read_ready(py))?,
+        (Step::Ready(Direction::Write, _), _) => {
+            let name = transport.map_or(names::_write_ready(py), |it| it.write_ready(py));
+            object.getattr(name)?
+        }
+        (Step::Lose, _) => object.getattr(names::_call_connection_lost(py))?,
+        _ => object.getattr(names::_read_ready(py))?,
     };
     Handle::new(Callback {
         event_loop,
@@ -92,7 +113,54 @@ fn report(
     handle(event_loop, object, step)?.report(object.py(), error)
 }
 
-impl StreamTransport {
+impl<K: Kind> Turn for Transport<K> {
+    #[inline]
+    fn run(&self, object: &Bound<'_, PyAny>, step: Step) -> PyResult<()> {
+        match step {
+            Step::Ready(direction, number) => self.ready(object, direction, number),
+            Step::Start => self.start_reading(object),
+            Step::Wake => self.wake(object.py()),
+            Step::Lose => self.lose_in_context(object),
+        }
+    }
+
+    fn settle(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (port, fd) = (&*self.port, self.endpoint.number());
+        self.reader.settle(object, port, fd)?;
+        self.writer.settle(object, port, fd)
+    }
+
+    fn event_loop<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.event_loop.get(py)
+    }
+
+    fn waiter<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.waiter.get(py)
+    }
+
+    fn write_ready<'py>(&self, py: Python<'py>) -> &'py Bound<'py, PyString> {
+        K::write_ready(py)
+    }
+}
+
+impl<K: Kind> Transport<K> {
+    /// The descriptor is ready, says the watch of that number.
+    #[inline]
+    fn ready(&self, object: &Bound<'_, PyAny>, direction: Direction, number: u32) -> PyResult<()> {
+        let watcher = match direction {
+            Direction::Read => &self.reader,
+            Direction::Write => &self.writer,
+        };
+        let Some(context) = watcher.context_of(object.py(), number) else {
+            return Ok(());
+        };
+        let _entered = Entered::new(&context)?;
+        match direction {
+            Direction::Read => K::read(self, object),
+            Direction::Write => K::flush(self, object),
+        }
+    }
+
     /// Tells whoever waits for the connection that it is made.
     fn wake(&self, py: Python<'_>) -> PyResult<()> {
         let Some(waiter) = self.waiter.get(py) else {

@@ -38,9 +38,12 @@ impl Watcher {
         }
     }
 
-    /// Whether the direction is watched.
-    pub(super) fn is_active(&self) -> bool {
-        self.wanted.get().is_some()
+    /// asyncio's word for whether the direction is watched.
+    pub(super) fn state(&self) -> &'static str {
+        match self.wanted.get() {
+            Some(_) => "polling",
+            None => "idle",
+        }
     }
 
     /// The context of an event of that watch, or `None` if the watch has ended.

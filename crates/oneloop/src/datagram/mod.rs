@@ -19,7 +19,7 @@ mod model_tests;
 mod tests;
 
 use self::queue::Queue;
-use crate::push::{Actions, Admission, Farewell, Flow, Life, Limits, Phase};
+use crate::push::{Actions, Admission, Machine, Phase, State};
 
 pub use self::queue::Dropped;
 
@@ -37,13 +37,10 @@ pub enum Aim {
 #[derive(Debug)]
 pub struct Datagrams<C, A> {
     aim: Aim,
-    life: Life,
-    /// The user paused reading.
-    reading_paused: bool,
+    state: State,
     /// Writability is watched.
     is_watched: bool,
     queue: Queue<C, A>,
-    flow: Flow,
 }
 
 impl<C: AsRef<[u8]>, A> Datagrams<C, A> {
@@ -51,74 +48,20 @@ impl<C: AsRef<[u8]>, A> Datagrams<C, A> {
     pub fn new(aim: Aim, header: usize) -> Self {
         Self {
             aim,
-            life: Life::new(),
-            reading_paused: false,
+            state: State::new(),
             is_watched: false,
             queue: Queue::new(header),
-            flow: Flow::default(),
         }
     }
-
-    /// Whether it is closing or closed.
-    pub fn is_closing(&self) -> bool {
-        self.life.is_closing()
-    }
-
-    /// Whether nothing that waits is sent any more.
-    pub fn is_lost(&self) -> bool {
-        self.life.is_lost()
-    }
-
-    /// Whether what comes in is wanted.
-    pub fn is_reading(&self) -> bool {
-        !self.is_closing() && !self.reading_paused
-    }
-
-    /// Whether the protocol was asked to write no more.
-    pub fn is_writing_paused(&self) -> bool {
-        self.flow.is_paused()
-    }
-
-    /// The size of what waits to be sent, headers included.
-    pub fn size(&self) -> usize {
-        self.queue.size()
-    }
-
-    // Receiving.
-
-    /// The protocol has been told of the transport: it may receive.
-    pub fn start_reading(&self) -> Actions {
-        Actions::START_READING.only_if(self.is_reading())
-    }
-
-    /// The user wants to receive nothing for now.
-    pub fn pause_reading(&mut self) -> Actions {
-        if !self.is_reading() {
-            return Actions::NONE;
-        }
-        self.reading_paused = true;
-        Actions::STOP_READING
-    }
-
-    /// The user wants to receive again.
-    pub fn resume_reading(&mut self) -> Actions {
-        if self.is_closing() || !self.reading_paused {
-            return Actions::NONE;
-        }
-        self.reading_paused = false;
-        Actions::START_READING
-    }
-
-    // Sending.
 
     /// What is to become of a datagram.
     pub fn admit(&mut self) -> Admission {
         let is_late = match self.aim {
             Aim::Fixed => self.is_lost(),
-            Aim::Free => self.life.phase() == Phase::Ended,
+            Aim::Free => self.state.life.phase() == Phase::Ended,
         };
         if is_late {
-            return self.life.discard();
+            return self.state.life.discard();
         }
         match self.queue.is_empty() {
             true => Admission::Send,
@@ -137,7 +80,7 @@ impl<C: AsRef<[u8]>, A> Datagrams<C, A> {
         }
         self.queue.push_back(chunk, address);
         let starts = !std::mem::replace(&mut self.is_watched, true);
-        Ok(Actions::START_WRITING.only_if(starts) | self.flow.grown(self.size()))
+        Ok(Actions::START_WRITING.only_if(starts) | self.state.flow.grown(self.size()))
     }
 
     /// Takes out the datagram to send next. What is sent meanwhile, by whoever is called for its address, overtakes it: asyncio does not
@@ -161,7 +104,7 @@ impl<C: AsRef<[u8]>, A> Datagrams<C, A> {
 
     /// As much was sent as there was room for. [`settle`](Datagrams::settle) is to follow, after what this asks for is done.
     pub fn sent(&mut self) -> Actions {
-        self.flow.shrunk(self.size())
+        self.state.flow.shrunk(self.size())
     }
 
     /// Finishes what waited for the queue to be empty, if it is: the protocol, told to go on, may have sent more.
@@ -169,54 +112,11 @@ impl<C: AsRef<[u8]>, A> Datagrams<C, A> {
         if !self.queue.is_empty() || self.is_lost() {
             return Actions::NONE;
         }
-        if self.life.phase() == Phase::Flushing {
+        if self.state.life.phase() == Phase::Flushing {
             self.lose();
             return self.stop_writing() | Actions::LOSE_NOW;
         }
         self.stop_writing()
-    }
-
-    /// The water marks.
-    pub fn limits(&self) -> Limits {
-        self.flow.limits
-    }
-
-    /// Changes the water marks. A protocol that was asked to pause is not told to go on before something is sent.
-    pub fn set_limits(&mut self, limits: Limits) -> Actions {
-        self.flow.limits = limits;
-        self.flow.grown(self.size())
-    }
-
-    // Closing.
-
-    /// Ends the transport after what waits is sent.
-    pub fn close(&mut self) -> Actions {
-        if self.is_closing() {
-            return Actions::NONE;
-        }
-        if !self.queue.is_empty() {
-            self.life.flush();
-            return Actions::STOP_READING;
-        }
-        self.lose();
-        Actions::STOP_READING | self.stop_writing() | Actions::LOSE_SOON
-    }
-
-    /// Ends the transport and drops what waits.
-    pub fn abort(&mut self) -> (Actions, Dropped<C, A>) {
-        if self.is_lost() {
-            return (Actions::NONE, Dropped::nothing());
-        }
-        let was_reading = !self.is_closing();
-        self.lose();
-        let actions =
-            self.stop_writing() | Actions::STOP_READING.only_if(was_reading) | Actions::LOSE_SOON;
-        (actions, self.queue.take())
-    }
-
-    /// Whether the protocol is to be told of the end now; afterwards it has been.
-    pub fn farewell(&mut self) -> Farewell {
-        self.life.farewell()
     }
 
     /// Takes out everything that waits: the transport is being taken apart.
@@ -234,7 +134,51 @@ impl<C: AsRef<[u8]>, A> Datagrams<C, A> {
     }
 
     fn lose(&mut self) {
-        self.life.lose();
-        self.life.count_loss();
+        self.state.life.lose();
+        self.state.life.count_loss();
+    }
+}
+
+impl<C: AsRef<[u8]>, A> Machine for Datagrams<C, A> {
+    type Dropped = Dropped<C, A>;
+
+    fn state(&self) -> &State {
+        &self.state
+    }
+
+    fn state_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+
+    /// The bytes of the datagrams that wait, and their headers.
+    fn size(&self) -> usize {
+        self.queue.size()
+    }
+
+    fn start_reading(&self) -> Actions {
+        Actions::START_READING.only_if(self.is_reading())
+    }
+
+    fn close(&mut self) -> Actions {
+        if self.is_closing() {
+            return Actions::NONE;
+        }
+        if !self.queue.is_empty() {
+            self.state.life.flush();
+            return Actions::STOP_READING;
+        }
+        self.lose();
+        Actions::STOP_READING | self.stop_writing() | Actions::LOSE_SOON
+    }
+
+    fn abort(&mut self) -> (Actions, Self::Dropped) {
+        if self.is_lost() {
+            return (Actions::NONE, Dropped::nothing());
+        }
+        let was_reading = !self.is_closing();
+        self.lose();
+        let actions =
+            self.stop_writing() | Actions::STOP_READING.only_if(was_reading) | Actions::LOSE_SOON;
+        (actions, self.queue.take())
     }
 }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use proptest::prelude::*;
 
 use super::{Aim, Datagrams};
-use crate::push::{Actions, Admission, Farewell, Limits};
+use crate::push::{Actions, Admission, Farewell, Limits, Machine};
 
 type Sent = (Vec<u8>, u16);
 

@@ -1,7 +1,7 @@
 //! What the machine asks for, event by event.
 
 use super::{Aim, Datagrams};
-use crate::push::{Actions, Admission, Farewell, Limits};
+use crate::push::{Actions, Admission, Farewell, Limits, Machine};
 
 fn endpoint() -> Datagrams<Vec<u8>, u16> {
     Datagrams::new(Aim::Free, 8)

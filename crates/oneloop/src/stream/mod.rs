@@ -15,8 +15,11 @@
 
 mod queue;
 
+#[cfg(test)]
+mod tests;
+
 use self::queue::Queue;
-use crate::push::{Actions, Admission, Farewell, Flow, Life, Limits, Phase};
+use crate::push::{Actions, Admission, Machine, Phase, State};
 
 /// What kind of stream it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,13 +36,10 @@ pub enum Shape {
 #[derive(Debug)]
 pub struct Stream<C> {
     shape: Shape,
-    life: Life,
+    state: State,
     /// The user said that no more will be written ([`Shape::Duplex`] only; a [`Shape::Sink`] closes instead).
     half_closed: bool,
-    /// The user paused reading.
-    reading_paused: bool,
     queue: Queue<C>,
-    flow: Flow,
 }
 
 impl<C: AsRef<[u8]>> Stream<C> {
@@ -47,11 +47,9 @@ impl<C: AsRef<[u8]>> Stream<C> {
     pub fn new(shape: Shape) -> Self {
         Self {
             shape,
-            life: Life::new(),
+            state: State::new(),
             half_closed: false,
-            reading_paused: false,
             queue: Queue::new(),
-            flow: Flow::default(),
         }
     }
 
@@ -60,63 +58,9 @@ impl<C: AsRef<[u8]>> Stream<C> {
         self.shape
     }
 
-    /// Whether the stream is closing or closed.
-    pub fn is_closing(&self) -> bool {
-        self.life.is_closing()
-    }
-
-    /// Whether nothing is sent any more.
-    pub fn is_lost(&self) -> bool {
-        self.life.is_lost()
-    }
-
     /// Whether the user said that no more will be written.
     pub fn is_half_closed(&self) -> bool {
         self.half_closed
-    }
-
-    /// Whether what the peer sends is wanted.
-    pub fn is_reading(&self) -> bool {
-        !self.is_closing() && !self.reading_paused
-    }
-
-    /// Whether the protocol was asked to write no more.
-    pub fn is_writing_paused(&self) -> bool {
-        self.flow.is_paused()
-    }
-
-    /// How many bytes wait to be sent.
-    pub fn size(&self) -> usize {
-        self.queue.size()
-    }
-
-    // Reading.
-
-    /// The protocol has been told of the connection: it may be read from.
-    pub fn start_reading(&self) -> Actions {
-        let wanted = match self.shape {
-            Shape::Duplex | Shape::Source => self.is_reading(),
-            Shape::Sink => !self.is_lost(),
-        };
-        Actions::START_READING.only_if(wanted)
-    }
-
-    /// The user wants nothing to read for now.
-    pub fn pause_reading(&mut self) -> Actions {
-        if !self.is_reading() {
-            return Actions::NONE;
-        }
-        self.reading_paused = true;
-        Actions::STOP_READING
-    }
-
-    /// The user wants to read again.
-    pub fn resume_reading(&mut self) -> Actions {
-        if self.is_closing() || !self.reading_paused {
-            return Actions::NONE;
-        }
-        self.reading_paused = false;
-        Actions::START_READING
     }
 
     /// The peer sends no more, and the protocol was told; `keep_open` is whether it wants to go on writing.
@@ -128,8 +72,6 @@ impl<C: AsRef<[u8]>> Stream<C> {
         }
     }
 
-    // Writing.
-
     /// What is to become of a write that is not empty.
     pub fn admit(&mut self) -> Admission {
         let discards = match self.shape {
@@ -137,7 +79,7 @@ impl<C: AsRef<[u8]>> Stream<C> {
             Shape::Sink => self.is_closing(),
         };
         if discards {
-            return self.life.discard();
+            return self.state.life.discard();
         }
         match self.queue.is_empty() {
             true => Admission::Send,
@@ -150,7 +92,7 @@ impl<C: AsRef<[u8]>> Stream<C> {
         let was_empty = self.queue.is_empty();
         self.append(chunk, sent);
         let starts = was_empty && !self.queue.is_empty();
-        Actions::START_WRITING.only_if(starts) | self.flow.grown(self.queue.size())
+        Actions::START_WRITING.only_if(starts) | self.state.flow.grown(self.queue.size())
     }
 
     /// Queues a chunk of several that will be sent together: [`pieces`](Stream::pieces), [`sent`](Stream::sent),
@@ -173,7 +115,7 @@ impl<C: AsRef<[u8]>> Stream<C> {
         if self.shape == Shape::Sink && !self.queue.is_empty() {
             return Actions::NONE;
         }
-        self.flow.shrunk(self.queue.size())
+        self.state.flow.shrunk(self.queue.size())
     }
 
     /// Finishes what waited for the queue to be empty, if it is: the protocol, told to go on, may have written more.
@@ -181,7 +123,7 @@ impl<C: AsRef<[u8]>> Stream<C> {
         if !self.queue.is_empty() || self.is_lost() {
             return Actions::NONE;
         }
-        match self.life.phase() {
+        match self.state.life.phase() {
             Phase::Flushing => {
                 self.lose();
                 let stop_reading = Actions::STOP_READING.only_if(self.shape == Shape::Sink);
@@ -196,15 +138,15 @@ impl<C: AsRef<[u8]>> Stream<C> {
         if self.queue.is_empty() {
             return Actions::NONE;
         }
-        Actions::START_WRITING | self.flow.grown(self.queue.size())
+        Actions::START_WRITING | self.state.flow.grown(self.queue.size())
     }
 
-    /// Sending failed, so what waits will never be sent. [`abort`](Stream::abort) is to follow.
+    /// Sending failed, so what waits will never be sent. [`abort`](Machine::abort) is to follow.
     pub fn write_failed(&mut self) -> Actions {
         let had_any = !self.queue.is_empty();
         drop(self.queue.take());
         if self.shape == Shape::Sink {
-            self.life.count_loss();
+            self.state.life.count_loss();
         }
         Actions::STOP_WRITING.only_if(had_any)
     }
@@ -221,26 +163,49 @@ impl<C: AsRef<[u8]>> Stream<C> {
         Actions::SHUT_DOWN.only_if(self.queue.is_empty())
     }
 
-    /// The water marks.
-    pub fn limits(&self) -> Limits {
-        self.flow.limits
+    /// Takes out every chunk that waits, to let go of them elsewhere: the stream is being taken apart.
+    pub fn take_chunks(&mut self) -> impl Iterator<Item = C> + use<C> {
+        self.queue.take().into_chunks()
     }
 
-    /// Changes the water marks. A protocol that was asked to pause is not told to go on before something is sent.
-    pub fn set_limits(&mut self, limits: Limits) -> Actions {
-        self.flow.limits = limits;
-        self.flow.grown(self.queue.size())
+    fn lose(&mut self) {
+        self.state.life.lose();
+        if self.shape == Shape::Duplex {
+            self.state.life.count_loss();
+        }
+    }
+}
+
+impl<C: AsRef<[u8]>> Machine for Stream<C> {
+    /// Nothing: chunks are dropped here.
+    type Dropped = ();
+
+    fn state(&self) -> &State {
+        &self.state
     }
 
-    // Closing.
+    fn state_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
 
-    /// Ends the stream after what waits is sent.
-    pub fn close(&mut self) -> Actions {
+    fn size(&self) -> usize {
+        self.queue.size()
+    }
+
+    fn start_reading(&self) -> Actions {
+        let wanted = match self.shape {
+            Shape::Duplex | Shape::Source => self.is_reading(),
+            Shape::Sink => !self.is_lost(),
+        };
+        Actions::START_READING.only_if(wanted)
+    }
+
+    fn close(&mut self) -> Actions {
         if self.is_closing() {
             return Actions::NONE;
         }
         if !self.queue.is_empty() {
-            self.life.flush();
+            self.state.life.flush();
             // A sink goes on watching whether its reader has gone away.
             return Actions::STOP_READING.only_if(self.shape != Shape::Sink);
         }
@@ -248,37 +213,17 @@ impl<C: AsRef<[u8]>> Stream<C> {
         Actions::STOP_READING | Actions::LOSE_SOON
     }
 
-    /// Ends the stream and drops what waits.
-    pub fn abort(&mut self) -> Actions {
+    fn abort(&mut self) -> (Actions, ()) {
         if self.is_lost() {
-            return Actions::NONE;
+            return (Actions::NONE, ());
         }
         let had_any = !self.queue.is_empty();
         drop(self.queue.take());
         let was_reading = !self.is_closing() || self.shape == Shape::Sink;
         self.lose();
-        Actions::STOP_WRITING.only_if(had_any)
+        let actions = Actions::STOP_WRITING.only_if(had_any)
             | Actions::STOP_READING.only_if(was_reading)
-            | Actions::LOSE_SOON
-    }
-
-    /// Whether the protocol is to be told of the end now; afterwards it has been.
-    pub fn farewell(&mut self) -> Farewell {
-        self.life.farewell()
-    }
-
-    /// Takes out every chunk that waits, to let go of them elsewhere: the stream is being taken apart.
-    pub fn take_chunks(&mut self) -> impl Iterator<Item = C> + use<C> {
-        self.queue.take().into_chunks()
-    }
-
-    fn lose(&mut self) {
-        self.life.lose();
-        if self.shape == Shape::Duplex {
-            self.life.count_loss();
-        }
+            | Actions::LOSE_SOON;
+        (actions, ())
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -7,7 +7,7 @@
 use proptest::prelude::*;
 
 use super::{Shape, Stream};
-use crate::push::{Actions, Admission, Farewell, Limits};
+use crate::push::{Actions, Admission, Farewell, Limits, Machine as _};
 
 /// What the outside sees.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -171,7 +171,7 @@ impl Machine {
     fn fail(&mut self) {
         let actions = self.stream.write_failed();
         self.perform(actions);
-        let actions = self.stream.abort();
+        let (actions, ()) = self.stream.abort();
         self.perform(actions);
     }
 }
@@ -237,7 +237,7 @@ impl Transport for Machine {
                 high: low + span,
             }),
             Event::Close => self.stream.close(),
-            Event::Abort => self.stream.abort(),
+            Event::Abort => self.stream.abort().0,
             Event::LoseStep => {
                 if self.lose_steps > 0 {
                     self.lose_steps -= 1;
@@ -651,7 +651,7 @@ fn the_end_is_told_once_however_often_it_comes() {
     let mut stream = Stream::<Vec<u8>>::new(Shape::Duplex);
     assert!(stream.close().contains(Actions::LOSE_SOON));
     assert_eq!(stream.close(), Actions::NONE);
-    assert_eq!(stream.abort(), Actions::NONE);
+    assert_eq!(stream.abort().0, Actions::NONE);
     assert_eq!(stream.peer_ended(false), Actions::NONE);
     assert_eq!(stream.settle(), Actions::NONE);
 }

@@ -8,10 +8,10 @@ use pyo3::prelude::*;
 use rustix::fs::{FileType, fstat};
 use rustix::io::ioctl_fionbio;
 
-use super::endpoint::{Descriptor, Endpoint};
-use super::make;
-use super::port::Port;
-use super::stream::{Parts, Reads, StreamTransport, introduce};
+use super::super::base::{Parts, Reads};
+use super::super::endpoint::{Descriptor, Endpoint};
+use super::super::port::Port;
+use super::{StreamTransport, Streaming};
 use crate::errors;
 use crate::names;
 
@@ -35,9 +35,7 @@ pub(crate) fn connect_read_pipe<'py>(
         ));
     }
     unblock(event_loop.py(), &transport)?;
-    introduce(make(event_loop.py(), transport)?, parts, |_, _| {
-        Ok(Reads::Yes)
-    })
+    transport.introduce(parts, |_, _| Ok(Reads::Yes))
 }
 
 /// A transport that writes to a pipe, a socket or a character device. The descriptor becomes non-blocking and the transport's own.
@@ -62,7 +60,7 @@ pub(crate) fn connect_write_pipe<'py>(
         }
     };
     unblock(event_loop.py(), &transport)?;
-    introduce(make(event_loop.py(), transport)?, parts, |_, _| Ok(reads))
+    transport.introduce(parts, |_, _| Ok(reads))
 }
 
 /// The payload over a pipe, and what kind of file that is.
@@ -76,7 +74,7 @@ fn open<'py>(
     let py = event_loop.py();
     let descriptor = Descriptor::Python(pipe.clone().unbind());
     let endpoint = Endpoint::new(py, descriptor)?;
-    let transport = StreamTransport::new(event_loop, port, endpoint, shape, parts);
+    let transport = StreamTransport::new(event_loop, port, endpoint, Streaming::new(shape), parts);
     transport.extra(py)?.set_item(names::pipe(py), pipe)?;
     let stat = transport.endpoint.with(py, |fd| Ok(fstat(fd)?));
     let stat = stat.map_err(|error| errors::from_io(py, error))?;

@@ -1,4 +1,4 @@
-//! Writing: at once while nothing waits, else when the descriptor is writable.
+//! Writing to a stream: at once while nothing waits, else when the descriptor is writable.
 
 use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
@@ -8,14 +8,10 @@ use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use rustix::net::{SendAncillaryBuffer, SendFlags, Shutdown, send, sendmsg, shutdown};
 
-use super::chunk::{self, Data};
-use super::kind::{lost_write, write_failed};
-use super::protocol;
+use super::super::chunk::{self, Data};
+use super::StreamTransport;
 use super::reading::is_momentary;
-use super::stream::StreamTransport;
 use crate::errors;
-use crate::ffi::context::Entered;
-use crate::names;
 
 /// How many pieces go into one system call: the kernel's own limit.
 const MOST_PIECES: usize = 1024;
@@ -31,7 +27,7 @@ impl StreamTransport {
         data: &Bound<'py, PyAny>,
     ) -> PyResult<()> {
         if !chunk::is_writable(data) {
-            return Err(not_writable(self.shape(), data));
+            return Err(not_writable(self.kind.shape(), data));
         }
         self.refuse_half_closed("write")?;
         if data.len()? == 0 {
@@ -39,9 +35,9 @@ impl StreamTransport {
         }
         let data = match Data::new(data) {
             Ok(data) => data,
-            Err(error) => return self.fail(object, error, write_failed(self.shape())),
+            Err(error) => return self.fail(object, error, self.kind.write_failed()),
         };
-        match self.stream(Stream::admit) {
+        match self.machine(Stream::admit) {
             Admission::Discard { warn } => self.discarded(object.py(), warn),
             Admission::Queue => self.queue(object, data, 0),
             Admission::Send => match self.send(object.py(), data.bytes()) {
@@ -71,43 +67,34 @@ impl StreamTransport {
         if chunks.is_empty() {
             return Ok(());
         }
-        if let Admission::Discard { warn } = self.stream(Stream::admit) {
+        if let Admission::Discard { warn } = self.machine(Stream::admit) {
             return self.discarded(object.py(), warn);
         }
-        self.stream(|stream| chunks.into_iter().for_each(|chunk| stream.append(chunk, 0)));
+        self.machine(|stream| chunks.into_iter().for_each(|chunk| stream.append(chunk, 0)));
         self.flush(object)?;
-        let actions = self.stream(Stream::gathered);
+        let actions = self.machine(Stream::gathered);
         self.perform(object, actions)
     }
 
     /// Follows `asyncio.WriteTransport.write_eof`.
     pub(super) fn write_eof(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
-        let actions = self.stream(Stream::write_eof);
+        let actions = self.machine(Stream::write_eof);
         self.perform(object, actions)
-    }
-
-    /// The descriptor is writable, says the watch of that number.
-    pub(super) fn write_ready(&self, object: &Bound<'_, PyAny>, number: u32) -> PyResult<()> {
-        let Some(context) = self.writer.context_of(object.py(), number) else {
-            return Ok(());
-        };
-        let _entered = Entered::new(&context)?;
-        self.flush(object)
     }
 
     /// Sends what waits, as much of it as the kernel takes in one call, and finishes what waited for that.
     pub(super) fn flush(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = object.py();
-        let shape = self.shape();
+        let shape = self.kind.shape();
         let result = self.system_call(py, |fd| {
-            self.stream(|stream| send_pieces(fd, shape, stream.pieces()))
+            self.machine(|stream| send_pieces(fd, shape, stream.pieces()))
         });
         let error = match result {
             Ok(Ok(sent)) => {
                 self.port.note_io(py);
-                let actions = self.stream(|stream| stream.sent(sent));
+                let actions = self.machine(|stream| stream.sent(sent));
                 self.perform(object, actions)?;
-                let actions = self.stream(Stream::settle);
+                let actions = self.machine(Stream::settle);
                 return self.perform(object, actions);
             }
             Ok(Err(error)) if is_momentary(&error) => return Ok(()),
@@ -120,14 +107,14 @@ impl StreamTransport {
     /// Ends the connection: nothing can be sent any more.
     #[cold]
     fn fail_to_write(&self, object: &Bound<'_, PyAny>, error: PyErr) -> PyResult<()> {
-        let actions = self.stream(Stream::write_failed);
+        let actions = self.machine(Stream::write_failed);
         self.perform(object, actions)?;
-        self.fail(object, error, write_failed(self.shape()))
+        self.fail(object, error, self.kind.write_failed())
     }
 
     /// Sends at once what can be; how much that was.
     fn send(&self, py: Python<'_>, bytes: &[u8]) -> PyResult<usize> {
-        match self.system_call(py, |fd| send_piece(fd, self.shape(), bytes))? {
+        match self.system_call(py, |fd| send_piece(fd, self.kind.shape(), bytes))? {
             Ok(sent) => {
                 self.port.note_io(py);
                 Ok(sent)
@@ -139,7 +126,7 @@ impl StreamTransport {
 
     fn queue(&self, object: &Bound<'_, PyAny>, data: Data<'_>, sent: usize) -> PyResult<()> {
         let (chunk, sent) = data.into_chunk(sent);
-        let actions = self.stream(|stream| stream.push(chunk, sent));
+        let actions = self.machine(|stream| stream.push(chunk, sent));
         self.perform(object, actions)
     }
 
@@ -149,39 +136,21 @@ impl StreamTransport {
             .map_err(|error| errors::from_io(py, error))
     }
 
+    /// A write came too late.
+    fn discarded(&self, py: Python<'_>, warn: bool) -> PyResult<()> {
+        match warn {
+            true => self.warn_of_writes(py, self.kind.lost_write()),
+            false => Ok(()),
+        }
+    }
+
     fn refuse_half_closed(&self, method: &str) -> PyResult<()> {
-        match self.stream(|stream| stream.is_half_closed()) {
+        match self.machine(|stream| stream.is_half_closed()) {
             true => Err(PyRuntimeError::new_err(format!(
                 "Cannot call {method}() after write_eof()"
             ))),
             false => Ok(()),
         }
-    }
-
-    /// A write came too late.
-    #[cold]
-    fn discarded(&self, py: Python<'_>, warn: bool) -> PyResult<()> {
-        if warn {
-            let text = lost_write(self.shape());
-            names::current_logger(py)?.call_method1(names::warning(py), (text,))?;
-        }
-        Ok(())
-    }
-
-    pub(super) fn tell_to_pause(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
-        let Some(protocol) = self.protocol.get(object.py()) else {
-            return Ok(());
-        };
-        protocol::pause_writing(&protocol)
-            .or_else(|error| self.report(object, error, "protocol.pause_writing() failed"))
-    }
-
-    pub(super) fn tell_to_resume(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
-        let Some(protocol) = self.protocol.get(object.py()) else {
-            return Ok(());
-        };
-        protocol::resume_writing(&protocol)
-            .or_else(|error| self.report(object, error, "protocol.resume_writing() failed"))
     }
 }
 

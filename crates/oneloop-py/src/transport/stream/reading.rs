@@ -1,69 +1,31 @@
-//! What a transport does when its descriptor is readable.
+//! What a stream's transport does when its descriptor is readable.
 
 use std::io;
 
-use oneloop::engine::stream::{Shape, Stream};
+use oneloop::engine::stream::{Machine, Shape};
 use pyo3::exceptions::PyBrokenPipeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyTuple};
 use rustix::buffer::spare_capacity;
 use rustix::net::{RecvFlags, recv};
 
-use super::kind::read_failed;
-use super::protocol;
-use super::stream::StreamTransport;
+use super::super::protocol;
+use super::StreamTransport;
 use crate::errors;
 use crate::ffi::buffer::View;
-use crate::ffi::context::Entered;
 use crate::names;
 
 impl StreamTransport {
-    /// Begins to read, now that the protocol knows of the connection: unless it has paused reading or closed meanwhile.
-    pub(super) fn start_reading(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
-        let actions = self.stream(|stream| stream.start_reading());
-        self.perform(object, actions)
-    }
-
-    /// Follows `asyncio.ReadTransport.pause_reading`.
-    pub(super) fn pause_reading(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
-        let actions = self.stream(Stream::pause_reading);
-        self.perform(object, actions)?;
-        if !actions.is_empty() {
-            self.log_debug(object, "%r pauses reading")?;
-        }
-        Ok(())
-    }
-
-    /// Follows `asyncio.ReadTransport.resume_reading`.
-    pub(super) fn resume_reading(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
-        let actions = self.stream(Stream::resume_reading);
-        self.perform(object, actions)?;
-        if !actions.is_empty() {
-            self.log_debug(object, "%r resumes reading")?;
-        }
-        Ok(())
-    }
-
-    /// The descriptor is readable, says the watch of that number.
-    pub(super) fn read_ready(&self, object: &Bound<'_, PyAny>, number: u32) -> PyResult<()> {
-        let py = object.py();
-        let Some(context) = self.reader.context_of(py, number) else {
-            return Ok(());
-        };
-        let _entered = Entered::new(&context)?;
-        self.read_available(object)
-    }
-
     /// Reads once and tells the protocol.
     pub(super) fn read_available(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
-        if self.stream(|stream| stream.is_lost()) {
+        if self.machine(|stream| stream.is_lost()) {
             return Ok(());
         }
         let Some(protocol) = self.protocol.get(object.py()) else {
             return Ok(());
         };
-        match self.shape() {
-            Shape::Duplex if self.is_buffered.get() => self.receive_into(object, &protocol),
+        match self.kind.shape() {
+            Shape::Duplex if self.kind.is_buffered() => self.receive_into(object, &protocol),
             Shape::Duplex => self.receive(object, &protocol),
             Shape::Source => self.receive_from_pipe(object, &protocol),
             Shape::Sink => self.reader_went_away(object),
@@ -78,7 +40,7 @@ impl StreamTransport {
         let data = match self.read(object.py()) {
             Ok(Some(data)) => data,
             Ok(None) => return Ok(()),
-            Err(error) => return self.fail(object, error, read_failed(self.shape())),
+            Err(error) => return self.fail(object, error, self.kind.read_failed()),
         };
         if data.as_bytes().is_empty() {
             return self.peer_ended(object, protocol);
@@ -96,7 +58,7 @@ impl StreamTransport {
         let mut buffer = self.port.take_buffer(py);
         let result = self.system_call(py, |fd| {
             let room = spare_capacity(&mut buffer);
-            Ok(match self.shape() {
+            Ok(match self.kind.shape() {
                 Shape::Duplex => recv(fd, room, RecvFlags::DONTWAIT)?.0,
                 Shape::Source | Shape::Sink => rustix::io::read(fd, room)?,
             })
@@ -132,7 +94,7 @@ impl StreamTransport {
                 let message = "Fatal error: protocol.buffer_updated() call failed.";
                 self.blame_protocol(object, told, message)
             }
-            Err(error) => self.fail(object, error, read_failed(self.shape())),
+            Err(error) => self.fail(object, error, self.kind.read_failed()),
         }
     }
 
@@ -158,7 +120,7 @@ impl StreamTransport {
         self.log_debug(object, "%r received EOF")?;
         match protocol::eof_received(protocol) {
             Ok(keep_open) => {
-                let actions = self.stream(|stream| stream.peer_ended(keep_open));
+                let actions = self.machine(|stream| stream.peer_ended(keep_open));
                 self.perform(object, actions)
             }
             error => {
@@ -179,13 +141,13 @@ impl StreamTransport {
         let data = match self.read(py) {
             Ok(Some(data)) => data,
             Ok(None) => return Ok(()),
-            Err(error) => return self.fail(object, error, read_failed(self.shape())),
+            Err(error) => return self.fail(object, error, self.kind.read_failed()),
         };
         if !data.as_bytes().is_empty() {
             return protocol::data_received(protocol, data.as_any());
         }
         self.log_info(object, "%r was closed by peer")?;
-        let actions = self.stream(Stream::close);
+        let actions = self.machine(Machine::close);
         let eof_received = protocol.getattr(names::eof_received(py))?;
         self.call_soon(eof_received, PyTuple::empty(py))?;
         self.perform(object, actions)
@@ -195,7 +157,7 @@ impl StreamTransport {
     fn reader_went_away(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = object.py();
         self.log_info(object, "%r was closed by peer")?;
-        let exception = match self.stream(|stream| stream.size()) {
+        let exception = match self.machine(|stream| stream.size()) {
             0 => None,
             _ => Some(PyBrokenPipeError::new_err(()).into_value(py)),
         };
@@ -214,29 +176,6 @@ impl StreamTransport {
             Ok(()) => Ok(()),
             Err(error) => self.fail(object, error, message),
         }
-    }
-
-    /// Logs something about the transport, in debug mode only.
-    fn log_debug(&self, object: &Bound<'_, PyAny>, format: &str) -> PyResult<()> {
-        self.log(object, names::debug(object.py()), format)
-    }
-
-    /// The same, at a higher level.
-    fn log_info(&self, object: &Bound<'_, PyAny>, format: &str) -> PyResult<()> {
-        self.log(object, names::info(object.py()), format)
-    }
-
-    fn log(
-        &self,
-        object: &Bound<'_, PyAny>,
-        level: &Bound<'_, PyString>,
-        format: &str,
-    ) -> PyResult<()> {
-        let py = object.py();
-        if self.port.is_debug(py) {
-            names::current_logger(py)?.call_method1(level, (format, object))?;
-        }
-        Ok(())
     }
 }
 

@@ -1,31 +1,28 @@
-//! The payload of a stream transport: its parts, how it begins, and doing what its state machine asks for.
+//! `Transport`: the payload of every transport, how it begins, and doing what its state machine asks for.
 
-use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use oneloop::engine::Direction;
-use oneloop::engine::stream::{Actions, Shape, Stream};
+use oneloop::engine::stream::Actions;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use super::chunk::Chunk;
-use super::endpoint::{Descriptor, Endpoint};
+use super::endpoint::Endpoint;
+use super::kind::Kind;
 use super::port::Port;
 use super::watcher::Watcher;
-use super::{make, payload, protocol};
 use crate::entry::{Entry, Step};
+use crate::ffi::context;
 use crate::ffi::raw_type::{Halt, Payload, Visit};
 use crate::ffi::slot::Slot;
-use crate::ffi::{call, context};
 use crate::handle::{Callback, Handle};
 use crate::names;
 
-/// The payload of a transport.
-pub(super) struct StreamTransport {
-    shape: Shape,
-    stream: RefCell<Stream<Chunk>>,
+/// The payload of a transport of kind `K`.
+pub(super) struct Transport<K> {
+    pub(super) kind: K,
     pub(super) endpoint: Endpoint,
     pub(super) port: Arc<dyn Port>,
     pub(super) reader: Watcher,
@@ -34,8 +31,6 @@ pub(super) struct StreamTransport {
     pub(super) event_loop: Slot,
     /// The protocol, until it was told of the end.
     pub(super) protocol: Slot,
-    /// Whether it is an `asyncio.BufferedProtocol`.
-    pub(super) is_buffered: Cell<bool>,
     pub(super) server: Slot,
     /// The dictionary of `get_extra_info`.
     pub(super) extra: Slot,
@@ -66,8 +61,8 @@ pub(crate) struct Parts<'a, 'py> {
 }
 
 impl<'a, 'py> Parts<'a, 'py> {
-    /// Those of a pipe's transport.
-    pub(crate) fn of_pipe(
+    /// Those of a transport that no server and no context is given to.
+    pub(crate) fn new(
         protocol: &'a Bound<'py, PyAny>,
         waiter: Option<Bound<'py, PyAny>>,
         extra: Option<Bound<'py, PyDict>>,
@@ -82,82 +77,18 @@ impl<'a, 'py> Parts<'a, 'py> {
     }
 }
 
-/// A transport over a connected stream socket. The protocol's `connection_made` is called by the loop's next entries, then reading
-/// begins, then the waiter is woken.
-///
-/// # Errors
-/// What the protocol or the server raises, and `RuntimeError` if the loop is closed. The descriptor is closed then if it was ours.
-pub(crate) fn connect<'py>(
-    event_loop: &Bound<'py, PyAny>,
-    port: &Arc<dyn Port>,
-    descriptor: Descriptor,
-    parts: Parts<'_, 'py>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let py = event_loop.py();
-    let endpoint = Endpoint::new(py, descriptor)?;
-    let transport = StreamTransport::new(event_loop, port, endpoint, Shape::Duplex, &parts);
-    transport.describe_socket(py)?;
-    transport.set_protocol(parts.protocol)?;
-    let server = parts.server.clone();
-    introduce(make(py, transport)?, parts, |object, transport| {
-        if let Some(server) = server {
-            attach(&server, object)?;
-            drop(transport.server.replace(py, Some(server)));
-        }
-        transport.port.claim(transport.endpoint.number(), object)?;
-        transport.endpoint.send_small_writes_at_once(py)?;
-        Ok(Reads::Yes)
-    })
-}
-
 /// Whether a transport's descriptor is watched for reading.
 pub(super) enum Reads {
     Yes,
     No,
 }
 
-/// Introduces a new transport to its protocol and its loop, after `prepare`: three entries in asyncio's order.
-///
-/// # Errors
-/// As `prepare`; `AttributeError` for a protocol without `connection_made`; `RuntimeError` if the loop is closed.
-pub(super) fn introduce<'py>(
-    object: Bound<'py, PyAny>,
-    parts: Parts<'_, 'py>,
-    prepare: impl FnOnce(&Bound<'py, PyAny>, &StreamTransport) -> PyResult<Reads>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let py = object.py();
-    let Some(transport) = payload(&object) else {
-        unreachable!("made of one of these types");
-    };
-    let begin = || {
-        let reads = prepare(&object, transport)?;
-        let connection_made = parts.protocol.getattr(names::connection_made(py))?;
-        transport.call_soon(connection_made, PyTuple::new(py, [&object])?)?;
-        if let Reads::Yes = reads {
-            transport.push(&object, Step::Start)?;
-        }
-        if let Some(waiter) = parts.waiter {
-            drop(transport.waiter.replace(py, Some(waiter)));
-            transport.push(&object, Step::Wake)?;
-        }
-        Ok(())
-    };
-    match begin() {
-        Ok(()) => Ok(object),
-        Err(error) => {
-            // It never was: nothing is to be warned of.
-            transport.endpoint.forget(py);
-            Err(error)
-        }
-    }
-}
-
-impl StreamTransport {
+impl<K: Kind> Transport<K> {
     pub(super) fn new<'py>(
         event_loop: &Bound<'py, PyAny>,
         port: &Arc<dyn Port>,
         endpoint: Endpoint,
-        shape: Shape,
+        kind: K,
         parts: &Parts<'_, 'py>,
     ) -> Self {
         let extra = match &parts.extra {
@@ -165,15 +96,13 @@ impl StreamTransport {
             None => PyDict::new(event_loop.py()),
         };
         Self {
-            shape,
-            stream: RefCell::new(Stream::new(shape)),
+            kind,
             endpoint,
             port: Arc::clone(port),
             reader: Watcher::new(Direction::Read),
             writer: Watcher::new(Direction::Write),
             event_loop: Slot::new(Some(event_loop.clone())),
             protocol: Slot::new(Some(parts.protocol.clone())),
-            is_buffered: Cell::new(false),
             server: Slot::new(None),
             extra: Slot::new(Some(extra.into_any())),
             waiter: Slot::new(None),
@@ -185,28 +114,67 @@ impl StreamTransport {
         }
     }
 
-    /// What kind of stream it is.
-    pub(super) fn shape(&self) -> Shape {
-        self.shape
+    /// Makes the object, and introduces it to its protocol and its loop, after `prepare`: three entries in asyncio's order.
+    ///
+    /// # Errors
+    /// As `prepare`; `AttributeError` for a protocol without `connection_made`; `RuntimeError` if the loop is closed.
+    pub(super) fn introduce<'py>(
+        self,
+        parts: Parts<'_, 'py>,
+        prepare: impl FnOnce(&Bound<'py, PyAny>, &Self) -> PyResult<Reads>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = parts.protocol.py();
+        let class = self.kind.class().get(py);
+        let class =
+            class.expect("the module's initialization built the types before it offered a loop");
+        let object = class.make(py, self)?;
+        let Some(transport) = class.payload(&object) else {
+            unreachable!("made of this type");
+        };
+        match transport.begin(&object, parts, prepare) {
+            Ok(()) => Ok(object),
+            Err(error) => {
+                // It never was: nothing is to be warned of.
+                transport.endpoint.forget(py);
+                Err(error)
+            }
+        }
+    }
+
+    fn begin<'py>(
+        &self,
+        object: &Bound<'py, PyAny>,
+        parts: Parts<'_, 'py>,
+        prepare: impl FnOnce(&Bound<'py, PyAny>, &Self) -> PyResult<Reads>,
+    ) -> PyResult<()> {
+        let py = object.py();
+        let reads = prepare(object, self)?;
+        let connection_made = parts.protocol.getattr(names::connection_made(py))?;
+        self.call_soon(connection_made, PyTuple::new(py, [object])?)?;
+        if let Reads::Yes = reads {
+            self.push(object, Step::Start)?;
+        }
+        if let Some(waiter) = parts.waiter {
+            drop(self.waiter.replace(py, Some(waiter)));
+            self.push(object, Step::Wake)?;
+        }
+        Ok(())
     }
 
     /// Changes the protocol.
     ///
     /// # Errors
-    /// What an overridden `__instancecheck__` raises.
+    /// As [`Kind::adopt`].
     pub(super) fn set_protocol(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
-        // asyncio's pipes know one kind of protocol only.
-        if self.shape == Shape::Duplex {
-            self.is_buffered.set(protocol::is_buffered(protocol)?);
-        }
+        self.kind.adopt(protocol)?;
         drop(self.protocol.replace(protocol.py(), Some(protocol.clone())));
         Ok(())
     }
 
     /// Enters the state machine, which calls nobody.
     #[inline]
-    pub(super) fn stream<R>(&self, enter: impl FnOnce(&mut Stream<Chunk>) -> R) -> R {
-        enter(&mut self.stream.borrow_mut())
+    pub(super) fn machine<R>(&self, enter: impl FnOnce(&mut K::Machine) -> R) -> R {
+        self.kind.machine(enter)
     }
 
     /// Lends the descriptor to a system call.
@@ -243,7 +211,7 @@ impl StreamTransport {
             self.writer.start(object, port, fd, self.context(py)?)?;
         }
         if actions.contains(Actions::SHUT_DOWN) {
-            self.shut_down(py)?;
+            K::shut_down(self, py)?;
         }
         if actions.contains(Actions::PAUSE_WRITING) {
             self.tell_to_pause(object)?;
@@ -302,41 +270,7 @@ impl StreamTransport {
         })?;
         self.port.push(py, Entry::Callback(handle))
     }
-}
 
-/// Tells a server of ours (`oneloop._server`) of a connection.
-fn attach(server: &Bound<'_, PyAny>, transport: &Bound<'_, PyAny>) -> PyResult<()> {
-    call::method(names::_attach(server.py()), [server, transport]).map(drop)
-}
-
-/// Tells a server that a connection has ended.
-pub(super) fn detach(server: &Bound<'_, PyAny>, transport: &Bound<'_, PyAny>) -> PyResult<()> {
-    call::method(names::_detach(server.py()), [server, transport]).map(drop)
-}
-
-impl Payload for StreamTransport {
-    fn traverse(&self, visit: &Visit<'_>) -> Result<(), Halt> {
-        self.endpoint.traverse(visit)?;
-        self.reader.traverse(visit)?;
-        self.writer.traverse(visit)?;
-        self.slots()
-            .into_iter()
-            .try_for_each(|slot| slot.traverse(visit))
-    }
-
-    fn clear(&self, py: Python<'_>) {
-        self.endpoint.forget(py);
-        self.reader.clear(py);
-        self.writer.clear(py);
-        for slot in self.slots() {
-            drop(slot.take(py));
-        }
-        let chunks = self.stream(|stream| stream.take_chunks());
-        chunks.for_each(|chunk| chunk.release(py));
-    }
-}
-
-impl StreamTransport {
     fn slots(&self) -> [&Slot; 10] {
         [
             &self.event_loop,
@@ -350,5 +284,27 @@ impl StreamTransport {
             &self.low,
             &self.high,
         ]
+    }
+}
+
+impl<K: Kind> Payload for Transport<K> {
+    fn traverse(&self, visit: &Visit<'_>) -> Result<(), Halt> {
+        self.endpoint.traverse(visit)?;
+        self.reader.traverse(visit)?;
+        self.writer.traverse(visit)?;
+        self.kind.traverse(visit)?;
+        self.slots()
+            .into_iter()
+            .try_for_each(|slot| slot.traverse(visit))
+    }
+
+    fn clear(&self, py: Python<'_>) {
+        self.endpoint.forget(py);
+        self.reader.clear(py);
+        self.writer.clear(py);
+        for slot in self.slots() {
+            drop(slot.take(py));
+        }
+        self.kind.clear(py);
     }
 }
