@@ -38,12 +38,13 @@ PYTHON_TABLE = """
     names <- errors, ffi <- handle, sleepers
     handle, sleepers <- waiters
     names <- claims, address
+    errors, ffi <- socket
     claims, waiters <- entry
     errors, ffi <- overrides <- clock
     names, ffi <- wakeup <- signals
     handle, clock <- debug
     entry, debug <- watch, process, signals, task, awaitable
-    watch, awaitable, address <- sock, transport, streams, dns
+    watch, awaitable, address, socket <- sock, transport, streams, dns
     watch, transport <- server
     sock, transport, streams, server, process, signals, dns, task <- host <- run <- event_loop
 """

@@ -18,6 +18,7 @@ mod server;
 mod signals;
 mod sleepers;
 mod sock;
+mod socket;
 mod task;
 mod transport;
 mod waiters;
@@ -45,7 +46,7 @@ mod _core {
         crate::awaitable::add_type(module)?;
         crate::overrides::remember(&py.get_type::<Loop>())?;
         crate::task::detect_convention(py)?;
-        crate::sock::remember(py)?;
+        crate::socket::remember(py)?;
         crate::signals::watch_forks(py)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }

@@ -11,10 +11,10 @@ use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, SocketFlags};
 
 use super::Attempt;
-use super::socket::{Method, Socket, call, pair, unless_blocked};
 use crate::address;
 use crate::entry::Holds;
 use crate::names;
+use crate::socket::{Method, Socket, call, pair, unless_blocked};
 
 /// `accept()`.
 pub(crate) struct Accept;

@@ -13,12 +13,10 @@
 mod connection;
 mod receive;
 mod send;
-mod socket;
 
 pub(crate) use self::connection::{Accept, Connect, Writable};
 pub(crate) use self::receive::{Receive, ReceiveFrom, ReceiveFromInto, ReceiveInto};
 pub(crate) use self::send::{SendAll, SendTo};
-pub(crate) use self::socket::remember;
 
 use std::os::fd::RawFd;
 use std::rc::{Rc, Weak};
@@ -28,12 +26,12 @@ use oneloop::engine::{Direction, EventLoop};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use self::socket::Socket;
 use crate::awaitable::{self, Turn, Work};
 use crate::entry::{Holds, RunsEntries};
 use crate::errors;
 use crate::names;
 use crate::sleepers::Sleeper;
+use crate::socket::{self, Socket};
 use crate::watch;
 
 /// What a call does with its socket.

@@ -11,11 +11,11 @@ use pyo3::types::{PyBytes, PyInt};
 use rustix::net::{RecvFlags, SocketAddrAny};
 
 use super::Attempt;
-use super::socket::{Method, Socket, call, pair, settled};
 use crate::address;
 use crate::entry::Holds;
 use crate::ffi::buffer::View;
 use crate::ffi::{bytes, descriptor};
+use crate::socket::{Method, Socket, call, pair, settled};
 
 /// `recv(n)`.
 pub(crate) struct Receive {

@@ -6,10 +6,10 @@ use pyo3::types::{PyMemoryView, PySlice};
 use rustix::net::SendFlags;
 
 use super::Attempt;
-use super::socket::{Method, Socket, call};
 use crate::entry::Holds;
 use crate::ffi::buffer::View;
 use crate::names;
+use crate::socket::{Method, Socket, call};
 
 /// `send(data)` until all of it is sent.
 pub(crate) struct SendAll {

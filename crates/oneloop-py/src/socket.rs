@@ -1,4 +1,4 @@
-//! The user's socket: which system calls may be made on it without asking it, and asking it.
+//! A socket of the user's: which system calls may be made on it without asking it, and asking it.
 
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
@@ -15,7 +15,7 @@ use crate::names;
 
 /// A method of sockets that a system call can stand in for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Method {
+pub(crate) enum Method {
     Recv,
     RecvInto,
     RecvFrom,
@@ -34,7 +34,7 @@ impl Method {
         Self::Accept,
     ];
 
-    pub(super) fn name(self, py: Python<'_>) -> &Bound<'_, PyString> {
+    pub(crate) fn name(self, py: Python<'_>) -> &Bound<'_, PyString> {
         match self {
             Self::Recv => names::recv(py),
             Self::RecvInto => names::recv_into(py),
@@ -77,7 +77,7 @@ pub(crate) fn remember(py: Python<'_>) -> PyResult<()> {
 ///
 /// # Errors
 /// `TypeError`, as asyncio's.
-pub(super) fn refuse_tls(sock: &Bound<'_, PyAny>) -> PyResult<()> {
+pub(crate) fn refuse_tls(sock: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = sock.py();
     if Socket::new(sock).is_original() {
         return Ok(());
@@ -94,16 +94,16 @@ pub(super) fn refuse_tls(sock: &Bound<'_, PyAny>) -> PyResult<()> {
 pub(crate) struct Socket<'a, 'py>(&'a Bound<'py, PyAny>);
 
 impl<'a, 'py> Socket<'a, 'py> {
-    pub(super) fn new(sock: &'a Bound<'py, PyAny>) -> Self {
+    pub(crate) fn new(sock: &'a Bound<'py, PyAny>) -> Self {
         Self(sock)
     }
 
-    pub(super) fn py(&self) -> Python<'py> {
+    pub(crate) fn py(&self) -> Python<'py> {
         self.0.py()
     }
 
     /// The Python object.
-    pub(super) fn object(&self) -> &'a Bound<'py, PyAny> {
+    pub(crate) fn object(&self) -> &'a Bound<'py, PyAny> {
         self.0
     }
 
@@ -111,7 +111,7 @@ impl<'a, 'py> Socket<'a, 'py> {
     ///
     /// # Errors
     /// What asking for it raises.
-    pub(super) fn direct(&self, method: Method) -> PyResult<Option<RawFd>> {
+    pub(crate) fn direct(&self, method: Method) -> PyResult<Option<RawFd>> {
         let py = self.py();
         let Some(original) = ORIGINAL.get(py).filter(|_| self.is_original()) else {
             return Ok(None);
@@ -127,7 +127,7 @@ impl<'a, 'py> Socket<'a, 'py> {
     ///
     /// # Errors
     /// As [`Socket::direct`].
-    pub(super) fn direct_with_address(&self, method: Method) -> PyResult<Option<RawFd>> {
+    pub(crate) fn direct_with_address(&self, method: Method) -> PyResult<Option<RawFd>> {
         let Some(fd) = self.direct(method)? else {
             return Ok(None);
         };
@@ -142,7 +142,7 @@ impl<'a, 'py> Socket<'a, 'py> {
     ///
     /// # Errors
     /// What it raises.
-    pub(super) fn ask(
+    pub(crate) fn ask(
         &self,
         name: &Bound<'py, PyString>,
         args: impl pyo3::call::PyCallArgs<'py>,
@@ -154,7 +154,7 @@ impl<'a, 'py> Socket<'a, 'py> {
     ///
     /// # Errors
     /// What asking for it raises.
-    pub(super) fn number(&self) -> PyResult<RawFd> {
+    pub(crate) fn number(&self) -> PyResult<RawFd> {
         self.0.call_method0(names::fileno(self.py()))?.extract()
     }
 
@@ -170,7 +170,7 @@ impl<'a, 'py> Socket<'a, 'py> {
 ///
 /// # Errors
 /// `OSError`.
-pub(super) fn call<R>(
+pub(crate) fn call<R>(
     py: Python<'_>,
     fd: RawFd,
     call: impl FnMut(BorrowedFd<'_>) -> rustix::io::Result<R>,
@@ -184,7 +184,7 @@ pub(super) fn call<R>(
 ///
 /// # Errors
 /// `OSError`.
-pub(super) fn settled<R>(py: Python<'_>, result: io::Result<R>) -> PyResult<Option<R>> {
+pub(crate) fn settled<R>(py: Python<'_>, result: io::Result<R>) -> PyResult<Option<R>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
@@ -196,7 +196,7 @@ pub(super) fn settled<R>(py: Python<'_>, result: io::Result<R>) -> PyResult<Opti
 ///
 /// # Errors
 /// What it raised.
-pub(super) fn unless_blocked<'py>(
+pub(crate) fn unless_blocked<'py>(
     py: Python<'py>,
     result: PyResult<Bound<'py, PyAny>>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
@@ -216,7 +216,7 @@ pub(super) fn unless_blocked<'py>(
 ///
 /// # Errors
 /// `MemoryError`.
-pub(super) fn pair<'py>(
+pub(crate) fn pair<'py>(
     first: Bound<'py, PyAny>,
     second: Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
