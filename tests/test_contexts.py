@@ -191,3 +191,41 @@ def test_one_context_for_many_callbacks(loop):
         loop.call_soon(count, context=context)
     run_once(loop)
     assert seen == list(range(1, 101))
+
+
+@pytest.mark.parametrize("kind", ["socket", "pipe"])
+def test_what_is_read_runs_in_the_context_of_whoever_made_the_transport(loop, kind):
+    told, lost = [], loop.create_future()
+
+    class Protocol(asyncio.Protocol):
+        def connection_made(self, transport):
+            told.append(("made", VARIABLE.get()))
+
+        def data_received(self, data):
+            told.append(("data", VARIABLE.get()))
+
+        def eof_received(self):
+            told.append(("eof", VARIABLE.get()))
+
+        def connection_lost(self, exc):
+            told.append(("lost", VARIABLE.get()))
+            lost.set_result(None)
+
+    async def connect(end):
+        VARIABLE.set("there")
+        if kind == "socket":
+            await loop.create_connection(Protocol, sock=end)
+        else:
+            await loop.connect_read_pipe(Protocol, end)
+
+    async def main():
+        ours, theirs = socket.socketpair()
+        await asyncio.create_task(connect(ours))
+        theirs.send(b"x")
+        while len(told) < 2:
+            await asyncio.sleep(0)
+        theirs.close()
+        await lost
+
+    loop.run_until_complete(main())
+    assert told == [(event, "there") for event in ("made", "data", "eof", "lost")]

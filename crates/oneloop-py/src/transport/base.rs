@@ -39,6 +39,8 @@ pub(super) struct Transport<K> {
     /// What the connection was lost by, and the context in which the protocol is told.
     pub(super) lost_by: Slot,
     pub(super) lost_in: Slot,
+    /// The context in which reading begins, which is the creator's.
+    pub(super) start_in: Slot,
     /// The context of everything, where the interpreter lets one be given (3.15).
     given_context: Slot,
     /// The water marks as the user gave them; `None` is asyncio's default.
@@ -108,6 +110,7 @@ impl<K: Kind> Transport<K> {
             waiter: Slot::new(None),
             lost_by: Slot::new(None),
             lost_in: Slot::new(None),
+            start_in: Slot::new(None),
             given_context: Slot::new(parts.context.clone()),
             low: Slot::new(None),
             high: Slot::new(None),
@@ -152,6 +155,7 @@ impl<K: Kind> Transport<K> {
         let connection_made = parts.protocol.getattr(names::connection_made(py))?;
         self.call_soon(connection_made, PyTuple::new(py, [object])?)?;
         if let Reads::Yes = reads {
+            drop(self.start_in.replace(py, Some(self.context(py)?)));
             self.push(object, Step::Start)?;
         }
         if let Some(waiter) = parts.waiter {
@@ -271,7 +275,7 @@ impl<K: Kind> Transport<K> {
         self.port.push(py, Entry::Callback(handle))
     }
 
-    fn slots(&self) -> [&Slot; 10] {
+    fn slots(&self) -> [&Slot; 11] {
         [
             &self.event_loop,
             &self.protocol,
@@ -280,6 +284,7 @@ impl<K: Kind> Transport<K> {
             &self.waiter,
             &self.lost_by,
             &self.lost_in,
+            &self.start_in,
             &self.given_context,
             &self.low,
             &self.high,

@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use super::base::Transport;
 use super::kind::Kind;
 use super::protocol;
+use crate::ffi::context::Entered;
 
 impl<K: Kind> Transport<K> {
     /// Tells the protocol to write no more for now.
@@ -28,6 +29,9 @@ impl<K: Kind> Transport<K> {
 
     /// Begins to read, now that the protocol knows of the connection: unless it has paused reading or closed meanwhile.
     pub(super) fn start_reading(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
+        // What is read runs in a copy of the context in which reading began: in a later entry, but of whoever made the transport.
+        let context = self.start_in.take(object.py());
+        let _entered = context.as_ref().map(Entered::new).transpose()?;
         let actions = self.machine(|machine| machine.start_reading());
         self.perform(object, actions)
     }
