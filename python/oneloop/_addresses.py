@@ -36,10 +36,10 @@ async def resolve(
     Raises:
         OSError: what ``loop.getaddrinfo()`` raises.
     """
-    literal = _literal(address, family, kind, proto)
+    host, port = address[:2]
+    literal = _literal(host, port, family, kind, proto, *address[2:])
     if literal is not None:
         return [literal]
-    host, port = address[:2]
     return await loop.getaddrinfo(host, port, family=family, type=kind, proto=proto, flags=flags)
 
 
@@ -60,9 +60,10 @@ def interleave(infos: Iterable[AddressInfo], first: int) -> list[AddressInfo]:
     return [*head, *(info for info in turns if info is not None)]
 
 
-def _literal(address: tuple[Any, ...], family: int, kind: int, proto: int) -> AddressInfo | None:
-    """What ``getaddrinfo()`` would answer, if neither a name nor a zone is to be looked up in ``address``."""
-    host, port, *rest = address
+def _literal(
+    host: Any, port: Any, family: int, kind: int, proto: int, flowinfo: Any = 0, scope_id: Any = 0
+) -> AddressInfo | None:
+    """What ``getaddrinfo()`` would answer, if neither a name nor a zone is to be looked up in the address."""
     proto_of_type = _PROTOCOL_OF_TYPE.get(kind)
     if host is None or proto_of_type is None or proto not in (0, socket.IPPROTO_TCP, socket.IPPROTO_UDP):
         return None
@@ -79,8 +80,7 @@ def _literal(address: tuple[Any, ...], family: int, kind: int, proto: int) -> Ad
         except OSError:
             continue
         if candidate == socket.AF_INET6:
-            flow_and_scope = (*rest, 0, 0)[:2] if len(rest) < 2 else tuple(rest)
-            return candidate, kind, proto_of_type, "", (host, number, *flow_and_scope)
+            return candidate, kind, proto_of_type, "", (host, number, flowinfo, scope_id)
         return candidate, kind, proto_of_type, "", (host, number)
     return None
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
 from ._checks import logger
 from ._connections import Connections
 from ._missing import MissingMethods
+from ._names import Names
 from ._server import Servers
 from ._sockets import Sockets
 from ._subprocess import Subprocesses
@@ -39,7 +40,7 @@ _iscoroutinefunction: Callable[[object], bool] = (
 )
 
 
-class Loop(MissingMethods, Connections, Servers, Sockets, Subprocesses):
+class Loop(MissingMethods, Connections, Servers, Sockets, Names, Subprocesses):
     """An asyncio event loop, running on oneloop's engine.
 
     Made by ``oneloop.new_event_loop()``, ``oneloop.run()`` or by calling it. It can be subclassed as asyncio's loops

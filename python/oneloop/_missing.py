@@ -14,14 +14,6 @@ def _not_yet(name: str) -> NotImplementedError:
 class MissingMethods:
     """What ``asyncio.AbstractEventLoop`` names and oneloop lacks. Every method raises ``NotImplementedError``."""
 
-    # Names.
-
-    async def getaddrinfo(self, *args: Any, **kwargs: Any) -> Never:
-        raise _not_yet("getaddrinfo")
-
-    async def getnameinfo(self, *args: Any, **kwargs: Any) -> Never:
-        raise _not_yet("getnameinfo")
-
     # Transports.
 
     async def create_datagram_endpoint(self, *args: Any, **kwargs: Any) -> Never:

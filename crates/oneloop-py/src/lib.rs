@@ -5,6 +5,7 @@ mod awaitable;
 mod claims;
 mod clock;
 mod debug;
+mod dns;
 mod entry;
 mod errors;
 mod event_loop;

@@ -4,6 +4,7 @@
 //! engine's; here lie only what Python objects the loop refers to, running, closing and debug mode. Each part of the API has a file.
 
 mod children;
+mod names;
 mod scheduling;
 mod servers;
 mod sockets;
