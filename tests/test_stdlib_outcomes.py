@@ -12,6 +12,7 @@ import asyncio
 import errno
 import gc
 import os
+import re
 import resource
 import signal
 import socket
@@ -405,6 +406,46 @@ def test_a_literal_is_not_looked_up(loop: Any, host: str, family: socket.Address
         assert transport.get_extra_info("peername") == address
         transport.close()
         loop.run_until_complete(asyncio.sleep(0))
+
+
+class Seen(socket.socket):
+    """A socket that says where it is to be connected to, and is not."""
+
+    def connect(self, address: Any) -> None:
+        raise OSError(0, repr(address))
+
+
+@pytest.mark.parametrize(
+    ("address", "seen"),
+    [
+        (("127.0.0.1", "http"), ("127.0.0.1", 80)),
+        (("127.0.0.1", b"http"), ("127.0.0.1", 80)),
+        (("fe80::1%1", 80), ("fe80::1", 80, 0, 1)),
+    ],
+)
+def test_services_and_zones_are_looked_up(loop: asyncio.AbstractEventLoop, address: Any, seen: Any) -> None:
+    with Seen(socket.AF_INET if len(seen) == 2 else socket.AF_INET6) as sock:
+        sock.setblocking(False)
+        with pytest.raises(OSError, match=re.escape(repr(seen))):
+            loop.run_until_complete(loop.sock_connect(sock, address))
+        with pytest.raises(socket.gaierror):
+            loop.run_until_complete(loop.sock_connect(sock, (address[0], "nonsense")))
+
+
+def test_what_is_no_literal_is_looked_up(loop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Bluetooth address, say: whatever the lookup answers is connected to."""
+    asked = []
+
+    def getaddrinfo(*question: Any) -> list[Any]:
+        asked.append(question[:2])
+        return [(999, 1, 999, "", ("an address", 1))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    with Seen() as sock:
+        sock.setblocking(False)
+        with pytest.raises(OSError, match=re.escape(repr(("an address", 1)))):
+            loop.run_until_complete(loop.sock_connect(sock, ("00:01:02:03:04:05", 1)))
+    assert asked == [("00:01:02:03:04:05", 1)]
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.EPERM])
