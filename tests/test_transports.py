@@ -204,6 +204,114 @@ def test_a_protocol_s_method_may_be_assigned_while_the_connection_lives(stage):
     assert seen == [b"a", b"B"]
 
 
+# What an accepted connection, whose socket object is made only when somebody asks, tells of itself.
+
+
+class Accepted:
+    """A connection that a server of the loop accepted, and the client's end."""
+
+    def __init__(self, loop, family):
+        self.loop, self.protocol = loop, Recorder()
+        listening = socket.socket(family)
+        match family:
+            case socket.AF_INET:
+                listening.bind(("127.0.0.1", 0))
+            case socket.AF_INET6:
+                listening.bind(("::1", 0))
+            case socket.AF_UNIX:
+                listening.bind(b"\0oneloop-test-%d-%d" % (os.getpid(), id(self)))
+        self.server = loop.run_until_complete(loop.create_server(self.accept, sock=listening))
+        self.client = socket.socket(family)
+        self.client.connect(listening.getsockname())
+        self.names = listening.getsockname(), self.client.getsockname()
+        self.until(lambda: self.protocol.trace)
+
+    def accept(self):
+        self.protocol.connection_made = self.made
+        return self.protocol
+
+    def made(self, transport):
+        self.transport = transport
+        self.protocol.trace.append("made")
+
+    def until(self, condition):
+        for _ in range(1000):
+            if condition():
+                return
+            self.loop.run_until_complete(asyncio.sleep(0.001))
+        raise AssertionError("it did not happen")
+
+    def end(self):
+        self.transport.abort()
+        self.until(self.protocol.ended.is_set)
+
+    def close(self):
+        self.server.close()
+        self.client.close()
+        self.end()
+        self.loop.close()
+
+
+@pytest.fixture(params=["AF_INET", "AF_INET6", "AF_UNIX"])
+def accepted(request, loop_factory):
+    accepted = Accepted(loop_factory(), getattr(socket, request.param))
+    yield accepted
+    accepted.close()
+
+
+@pytest.mark.parametrize("when", ["open", "closed", "first asked when open"])
+def test_names_of_an_accepted_connection(accepted, when):
+    ask = accepted.transport.get_extra_info
+    if when != "open":
+        if when != "closed":
+            ask("peername"), ask("sockname")
+        accepted.end()
+    assert (ask("sockname"), ask("peername")) == accepted.names
+    assert ask("sockname") is ask("sockname")
+    assert ask("no such") is None
+
+
+def test_names_of_one_whose_peer_has_gone(accepted):
+    accepted.client.close()
+    accepted.until(accepted.protocol.ended.is_set)
+    ask = accepted.transport.get_extra_info
+    assert (ask("sockname"), ask("peername")) == accepted.names
+
+
+def test_the_socket_of_an_accepted_connection(accepted):
+    sock = accepted.transport.get_extra_info("socket")
+    assert isinstance(sock, asyncio.trsock.TransportSocket)
+    assert sock is accepted.transport.get_extra_info("socket")
+    assert (sock.family, sock.type) == (accepted.client.family, socket.SOCK_STREAM)
+    assert (sock.getsockname(), sock.getpeername()) == accepted.names
+    assert sock.gettimeout() == 0
+    assert f"fd={sock.fileno()}" in repr(accepted.transport)
+    # The connection goes on over it.
+    accepted.client.send(b"hello")
+    accepted.until(lambda: accepted.protocol.data == b"hello")
+    accepted.transport.write(b"hello yourself")
+    assert accepted.client.recv(100) == b"hello yourself"
+    accepted.end()
+    assert sock.fileno() == -1
+    assert accepted.client.recv(1) == b""
+
+
+def test_the_socket_of_an_accepted_connection_that_is_over(accepted):
+    accepted.end()
+    sock = accepted.transport.get_extra_info("socket")
+    assert sock.fileno() == -1
+    assert sock.family == accepted.client.family
+
+
+def test_the_whole_extra_info_of_an_accepted_connection(accepted):
+    extra = accepted.transport._extra
+    assert {"socket", "sockname", "peername"} <= extra.keys()
+    assert (extra["sockname"], extra["peername"]) == accepted.names
+    extra["more"] = 3
+    assert accepted.transport.get_extra_info("more") == 3
+    assert accepted.transport._extra is extra
+
+
 # Descriptors.
 
 

@@ -67,6 +67,7 @@ strings! {
     context,
     data_received,
     debug,
+    detach,
     done,
     eof_received,
     errno,
@@ -195,6 +196,19 @@ imports! {
 /// `ImportError` while the interpreter goes down.
 pub(crate) fn warnings(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
     py.import(intern!(py, "warnings"))
+}
+
+/// `_socket.socket.fileno`, which real sockets inherit.
+///
+/// # Errors
+/// `ImportError` or `AttributeError`.
+pub(crate) fn socket_fileno(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static CACHE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let found = CACHE.get_or_try_init(py, || {
+        let class = py.import("_socket")?.getattr("socket")?;
+        PyResult::Ok(class.getattr(fileno(py))?.unbind())
+    })?;
+    Ok(found.bind(py))
 }
 
 /// asyncio's logger, by the name under which asyncio's loop logs: it is there that people replace it.

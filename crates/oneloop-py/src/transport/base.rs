@@ -1,5 +1,6 @@
 //! `Transport`: the payload of every transport, how it begins, and doing what its state machine asks for.
 
+use std::cell::RefCell;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::endpoint::Endpoint;
+use super::extra::Unasked;
 use super::kind::Kind;
 use super::port::Port;
 use super::watcher::Watcher;
@@ -32,8 +34,9 @@ pub(super) struct Transport<K> {
     /// The protocol, until it was told of the end.
     pub(super) protocol: Slot,
     pub(super) server: Slot,
-    /// The dictionary of `get_extra_info`.
+    /// The dictionary of `get_extra_info`, and what is not in it before somebody asks.
     pub(super) extra: Slot,
+    pub(super) unasked: RefCell<Option<Unasked>>,
     /// A future to wake once the connection is made.
     pub(super) waiter: Slot,
     /// What the connection was lost by, and the context in which the protocol is told.
@@ -93,10 +96,6 @@ impl<K: Kind> Transport<K> {
         kind: K,
         parts: &Parts<'_, 'py>,
     ) -> Self {
-        let extra = match &parts.extra {
-            Some(extra) => extra.clone(),
-            None => PyDict::new(event_loop.py()),
-        };
         Self {
             kind,
             endpoint,
@@ -106,7 +105,8 @@ impl<K: Kind> Transport<K> {
             event_loop: Slot::new(Some(event_loop.clone())),
             protocol: Slot::new(Some(parts.protocol.clone())),
             server: Slot::new(None),
-            extra: Slot::new(Some(extra.into_any())),
+            extra: Slot::new(parts.extra.clone().map(Bound::into_any)),
+            unasked: RefCell::new(None),
             waiter: Slot::new(None),
             lost_by: Slot::new(None),
             lost_in: Slot::new(None),
@@ -138,8 +138,9 @@ impl<K: Kind> Transport<K> {
             Ok(()) => Ok(object),
             Err(error) => {
                 // It never was: nothing is to be warned of.
+                transport.port.release(transport.endpoint.number(), &object);
                 transport.endpoint.forget(py);
-                Err(error)
+                transport.detach(&object).and(Err(error))
             }
         }
     }

@@ -77,10 +77,7 @@ impl<K: Kind> Transport<K> {
         let closed = self.close_descriptor(object);
         drop(self.protocol.take(py));
         drop(self.event_loop.take(py));
-        let detached = match self.server.take(py) {
-            Some(server) => detach(&server, object),
-            None => Ok(()),
-        };
+        let detached = self.detach(object);
         told.and(closed).and(detached)
     }
 
@@ -92,6 +89,7 @@ impl<K: Kind> Transport<K> {
         self.writer.stop(object, &*self.port, fd);
         self.port.release(fd, object);
         self.port.note_io(py);
+        self.remember_name(py);
         self.endpoint.close(py)
     }
 
@@ -110,10 +108,7 @@ impl<K: Kind> Transport<K> {
         });
         // Under `-W error` the warning is an exception, which nobody above a finalizer can catch.
         let closed = self.close_descriptor(object);
-        let detached = match self.server.take(py) {
-            Some(server) => detach(&server, object),
-            None => Ok(()),
-        };
+        let detached = self.detach(object);
         for error in [warned.map(drop), closed, detached]
             .into_iter()
             .filter_map(Result::err)
@@ -129,9 +124,13 @@ impl<K: Kind> Transport<K> {
             false => Ok(()),
         }
     }
-}
 
-/// Tells a server that a connection has ended.
-fn detach(server: &Bound<'_, PyAny>, transport: &Bound<'_, PyAny>) -> PyResult<()> {
-    call::method(names::_detach(server.py()), [server, transport]).map(drop)
+    /// Tells the server, if there is one, that the connection has ended.
+    pub(super) fn detach(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = object.py();
+        match self.server.take(py) {
+            Some(server) => call::method(names::_detach(py), [&server, object]).map(drop),
+            None => Ok(()),
+        }
+    }
 }

@@ -74,6 +74,11 @@ impl Endpoint {
         self.owned.borrow().is_none() && self.object.get(py).is_none()
     }
 
+    /// The Python object that the user passed.
+    pub(super) fn users_object<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.object.get(py).filter(|_| self.is_users.get())
+    }
+
     /// Makes sure that the number is still that of the user's object. To be called before each [`Endpoint::with`].
     ///
     /// # Errors
@@ -116,7 +121,7 @@ impl Endpoint {
     /// # Errors
     /// What the object's `proto` raises.
     pub(super) fn send_small_writes_at_once(&self, py: Python<'_>) -> PyResult<()> {
-        let claims_tcp = match self.object.get(py).filter(|_| self.is_users.get()) {
+        let claims_tcp = match self.users_object(py) {
             Some(object) => object.getattr(names::proto(py))?.eq(IPPROTO_TCP)?,
             None => true,
         };
@@ -132,25 +137,22 @@ impl Endpoint {
     /// # Errors
     /// What `socket.socket` raises.
     pub(super) fn object<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let owned = self.owned.take();
-        let Some(owned) = owned else {
+        let Some(fd) = self.owned.borrow().as_ref().map(OwnedFd::as_raw_fd) else {
             return Ok(self.object.get(py));
         };
         let keywords = PyDict::new(py);
-        keywords.set_item(names::fileno(py), owned.as_raw_fd())?;
-        match names::socket_class(py)?.call((), Some(&keywords)) {
-            Ok(socket) => {
-                // The object owns it now.
-                let _ = owned.into_raw_fd();
-                drop(self.object.replace(py, Some(socket.clone())));
-                socket.call_method1(names::setblocking(py), (false,))?;
-                Ok(Some(socket))
-            }
-            Err(error) => {
-                self.owned.replace(Some(owned));
-                Err(error)
-            }
-        }
+        keywords.set_item(names::fileno(py), fd)?;
+        let socket = names::socket_class(py)?.call((), Some(&keywords))?;
+        let Some(owned) = self.owned.take() else {
+            // Making the object let something else run that closed the descriptor, or made one as well.
+            socket.call_method0(names::detach(py))?;
+            return Ok(self.object.get(py));
+        };
+        // The object owns it now.
+        let _ = owned.into_raw_fd();
+        drop(self.object.replace(py, Some(socket.clone())));
+        socket.call_method1(names::setblocking(py), (false,))?;
+        Ok(Some(socket))
     }
 
     /// Closes the descriptor, by its owner, once.
@@ -178,6 +180,14 @@ impl Endpoint {
 }
 
 /// The number that an object says it has.
+///
+/// Asked before every read and write, so a real socket's own method is called without looking it up. (Its instances have no dictionary
+/// that could hold another.)
 fn fileno(object: &Bound<'_, PyAny>) -> PyResult<RawFd> {
-    call::method(names::fileno(object.py()), [object])?.extract()
+    let py = object.py();
+    let number = match object.get_type().is(names::socket_class(py)?) {
+        true => call::with(names::socket_fileno(py)?, [object]),
+        false => call::method(names::fileno(py), [object]),
+    };
+    number?.extract()
 }

@@ -7,18 +7,29 @@ use pyo3::types::{PyDict, PyString};
 
 use super::base::Transport;
 use super::kind::Kind;
+use super::name::Name;
 use crate::names;
 
+/// What asyncio tells of a socket, of one that is ours: it is put into the extra info only when somebody asks for it.
+pub(super) struct Unasked {
+    peer: Name,
+    /// Known once the descriptor is closed; until then it can be asked.
+    local: Option<Name>,
+}
+
 impl<K: Kind> Transport<K> {
-    /// Puts what asyncio tells of a socket into the extra info.
+    /// Puts what asyncio tells of a socket into the extra info, or remembers to do so.
     ///
     /// # Errors
     /// What the socket raises that is no `OSError`.
     pub(super) fn describe_socket(&self, py: Python<'_>) -> PyResult<()> {
-        let extra = self.extra(py)?;
-        let Some(socket) = self.endpoint.object(py)? else {
+        let Some(socket) = self.endpoint.users_object(py) else {
+            let peer = self.endpoint.with(py, |fd| Ok(Name::peer(fd)));
+            let peer = peer.unwrap_or(Name::Unknown);
+            self.unasked.replace(Some(Unasked { peer, local: None }));
             return Ok(());
         };
+        let extra = self.extra(py)?;
         let shown = names::transport_socket_class(py)?.call1((&socket,))?;
         extra.set_item(names::socket(py), shown)?;
         let name = unless_os_error(&socket, names::getsockname(py))?;
@@ -30,12 +41,41 @@ impl<K: Kind> Transport<K> {
         Ok(())
     }
 
-    /// The dictionary of the extra info.
+    /// Remembers what can be asked of an open descriptor only: it is about to be closed.
+    pub(super) fn remember_name(&self, py: Python<'_>) {
+        let mut unasked = self.unasked.borrow_mut();
+        if let Some(unasked) = &mut *unasked
+            && unasked.local.is_none()
+        {
+            let local = self.endpoint.with(py, |fd| Ok(Name::local(fd)));
+            unasked.local = Some(local.unwrap_or(Name::Unknown));
+        }
+    }
+
+    /// The dictionary of the extra info, without what nobody has asked for.
     pub(super) fn extra<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         match self.extra.get(py) {
             Some(extra) => Ok(extra.cast_into::<PyDict>()?),
-            None => Ok(PyDict::new(py)),
+            None => {
+                let extra = PyDict::new(py);
+                drop(self.extra.replace(py, Some(extra.clone().into_any())));
+                Ok(extra)
+            }
         }
+    }
+
+    /// The whole dictionary of the extra info.
+    ///
+    /// # Errors
+    /// What making a socket object raises.
+    pub(super) fn whole_extra<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        for name in [names::socket(py), names::sockname(py), names::peername(py)] {
+            self.extra_info(py, name, None)?;
+        }
+        Ok(match self.extra.get(py) {
+            Some(extra) => extra,
+            None => self.extra(py)?.into_any(),
+        })
     }
 
     /// Follows `asyncio.BaseTransport.get_extra_info`.
@@ -45,11 +85,69 @@ impl<K: Kind> Transport<K> {
         name: &Bound<'py, PyAny>,
         default: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        Ok(match (self.extra(py)?.get_item(name)?, default) {
-            (Some(value), _) => value,
-            (None, Some(default)) => default.clone(),
-            (None, None) => py.None().into_bound(py),
+        let extra = self.extra(py)?;
+        if let Some(value) = extra.get_item(name)? {
+            return Ok(value);
+        }
+        if let Some(value) = self.unasked(py, name)? {
+            extra.set_item(name, &value)?;
+            return Ok(value);
+        }
+        Ok(match default {
+            Some(default) => default.clone(),
+            None => py.None().into_bound(py),
         })
+    }
+
+    /// What can be told of a socket of ours, the first time that somebody asks.
+    fn unasked<'py>(
+        &self,
+        py: Python<'py>,
+        name: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        if self.unasked.borrow().is_none() {
+            return Ok(None);
+        }
+        if name.eq(names::peername(py))? {
+            return self.peer_name().to_python(py).map(Some);
+        }
+        if name.eq(names::sockname(py))? {
+            self.remember_name(py);
+            return self.local_name().to_python(py).map(Some);
+        }
+        if name.eq(names::socket(py))? {
+            let socket = match self.endpoint.object(py)? {
+                Some(socket) => socket,
+                None => self.closed_socket(py)?,
+            };
+            let shown = names::transport_socket_class(py)?.call1((socket,))?;
+            return Ok(Some(shown));
+        }
+        Ok(None)
+    }
+
+    fn peer_name(&self) -> Name {
+        let unasked = self.unasked.borrow();
+        unasked
+            .as_ref()
+            .map_or(Name::Unknown, |unasked| unasked.peer.clone())
+    }
+
+    fn local_name(&self) -> Name {
+        let unasked = self.unasked.borrow();
+        let local = unasked.as_ref().and_then(|unasked| unasked.local.clone());
+        local.unwrap_or(Name::Unknown)
+    }
+
+    /// What a socket object whose descriptor was closed looks like, for a transport that never had one.
+    fn closed_socket<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let family = self.peer_name().family().or(self.local_name().family());
+        let socket = match family {
+            Some(family) => names::socket_class(py)?.call1((family,))?,
+            None => names::socket_class(py)?.call0()?,
+        };
+        socket.call_method0(names::close(py))?;
+        Ok(socket)
     }
 
     /// What `repr` shows, as asyncio's.

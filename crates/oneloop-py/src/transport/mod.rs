@@ -15,6 +15,7 @@ mod extra;
 mod flow;
 mod kind;
 mod limits;
+mod name;
 mod port;
 mod protocol;
 mod report;

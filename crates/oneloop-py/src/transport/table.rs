@@ -175,12 +175,7 @@ pub(super) fn attributes<K: Kind>() -> Vec<Attribute<Transport<K>>> {
     vec![
         method::property(
             c"_extra",
-            |py, transport: &Transport<K>| {
-                Ok(transport
-                    .extra
-                    .get(py)
-                    .unwrap_or_else(|| py.None().into_bound(py)))
-            },
+            |py, transport: &Transport<K>| transport.whole_extra(py),
             |transport: &Transport<K>, value: Bound<'_, PyAny>| {
                 drop(transport.extra.replace(value.py(), Some(value.clone())));
                 Ok(())
