@@ -20,6 +20,7 @@ import sys
 import time
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -446,6 +447,89 @@ def test_what_is_no_literal_is_looked_up(loop: Any, monkeypatch: pytest.MonkeyPa
         with pytest.raises(OSError, match=re.escape(repr(("an address", 1)))):
             loop.run_until_complete(loop.sock_connect(sock, ("00:01:02:03:04:05", 1)))
     assert asked == [("00:01:02:03:04:05", 1)]
+
+
+class Sending:
+    """A file of 10,000 bytes, a socket to send it over, and what the system says to it, call by call."""
+
+    def __init__(self, loop: Any, path: Path, monkeypatch: pytest.MonkeyPatch):
+        path.write_bytes(b"0123456789" * 1000)
+        self.loop, self.file = loop, path.open("rb")
+        self.ours, self.theirs = socket.socketpair()
+        self.ours.setblocking(False)
+        self.script: list[int | BaseException] = []
+        self.calls: list[tuple[int, int]] = []
+        monkeypatch.setattr(os, "sendfile", self._sendfile)
+
+    def _sendfile(self, _to: int, _from: int, offset: int, size: int) -> int:
+        self.calls.append((offset, size))
+        answer = self.script.pop(0)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def __enter__(self) -> Sending:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert not self.loop.remove_writer(self.ours)
+        for each in (self.file, self.ours, self.theirs):
+            each.close()
+
+    def send(self, *script: int | BaseException) -> Any:
+        self.script[:] = script
+        return self.loop.run_until_complete(self.loop.sock_sendfile(self.ours, self.file, fallback=False))
+
+
+def test_a_file_is_sent_in_parts_and_waits_for_room(loop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Sending(loop, tmp_path / "file", monkeypatch) as sending:
+        assert sending.send(BlockingIOError(), 4000, InterruptedError(), 6000, 0) == 10_000
+        assert sending.calls == [(0, 10_000)] * 2 + [(4000, 10_000)] * 2 + [(10_000, 10_000)]
+        assert sending.file.tell() == 10_000
+
+
+@pytest.mark.parametrize("sent", [0, 4000])
+def test_a_file_whose_sending_is_cancelled(
+    loop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: int
+) -> None:
+    with Sending(loop, tmp_path / "file", monkeypatch) as sending:
+        sending.script[:] = [*([sent] if sent else []), *(BlockingIOError() for _ in range(20))]
+        task = loop.create_task(loop.sock_sendfile(sending.ours, sending.file))
+        for _ in range(4):
+            iterate(loop)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            loop.run_until_complete(task)
+        assert sending.file.tell() == sent
+
+
+def test_a_file_that_the_system_cannot_send(loop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Sending(loop, tmp_path / "file", monkeypatch) as sending:
+        with pytest.raises(asyncio.SendfileNotAvailableError, match="call failed"):
+            sending.send(OSError(errno.EINVAL, "no such file"))
+        assert sending.file.tell() == 0
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EIO, "a broken disk"), asyncio.SendfileNotAvailableError("mine"), ZeroDivisionError("mine")]
+)
+def test_a_file_that_fails_half_way(
+    loop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    with Sending(loop, tmp_path / "file", monkeypatch) as sending:
+        with pytest.raises(type(error)) as caught:
+            sending.send(1000, error)
+        assert caught.value is error
+        assert sending.file.tell() == 1000
+        error.__traceback__ = None
+
+
+def test_a_system_that_cannot_send_files(loop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Sending(loop, tmp_path / "file", monkeypatch) as sending:
+        monkeypatch.delattr(os, "sendfile")
+        with pytest.raises(asyncio.SendfileNotAvailableError, match=r"os\.sendfile\(\) is not available"):
+            sending.send()
+        assert sending.file.tell() == 0
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.EPERM])
