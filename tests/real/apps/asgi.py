@@ -22,6 +22,8 @@ async def app(scope: Event, receive: Callable[[], Awaitable[Event]], send: Calla
         body, more = b"", True
         while more:
             message = await receive()
+            if message["type"] == "http.disconnect":
+                return
             body += message.get("body", b"")
             more = message.get("more_body", False)
     headers = [(b"content-length", str(len(body)).encode())]
