@@ -490,7 +490,7 @@ def test_a_file_is_sent_in_parts_and_waits_for_room(loop: Any, tmp_path: Path, m
 
 @pytest.mark.parametrize("sent", [0, 4000])
 def test_a_file_whose_sending_is_cancelled(
-    loop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: int
+    loop: Any, loop_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: int
 ) -> None:
     with Sending(loop, tmp_path / "file", monkeypatch) as sending:
         sending.script[:] = [*([sent] if sent else []), *(BlockingIOError() for _ in range(20))]
@@ -500,7 +500,8 @@ def test_a_file_whose_sending_is_cancelled(
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             loop.run_until_complete(task)
-        assert sending.file.tell() == sent
+        # asyncio documents this, too, but mostly leaves the file where it was.
+        assert sending.file.tell() in ({sent} if loop_name == "oneloop" else {0, sent})
 
 
 def test_a_file_that_the_system_cannot_send(loop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
