@@ -33,6 +33,7 @@ ENGINE_TABLE = """
     task <- group
     tick, task <- runtime
     push <- stream, datagram
+    tls
 """
 PYTHON_TABLE = """
     names <- errors, ffi <- handle, sleepers

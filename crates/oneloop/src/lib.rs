@@ -60,6 +60,7 @@ mod task;
 mod tick;
 mod time;
 mod timers;
+mod tls;
 
 /// The engine, for those who host it: what the Python crate, a simulation or an embedder builds on.
 pub mod engine {
@@ -82,7 +83,14 @@ pub mod engine {
     /// The state machine of push transports over streams of bytes.
     pub mod stream {
         pub use crate::push::{Actions, Admission, Farewell, Limits, Machine, State};
-        pub use crate::stream::{Shape, Stream};
+        pub use crate::stream::{Queue, Shape, Stream};
+    }
+
+    /// The state machine of TLS between a transport and a protocol.
+    pub mod tls {
+        pub use crate::tls::{
+            Admission, Close, Flow, News, Opened, PeerEnd, Session, Signal, Start, Step,
+        };
     }
 
     /// The state machine of push transports that send and receive datagrams.

@@ -18,7 +18,7 @@ mod queue;
 #[cfg(test)]
 mod tests;
 
-use self::queue::Queue;
+pub use self::queue::Queue;
 use crate::push::{Actions, Admission, Machine, Phase, State};
 
 /// What kind of stream it is.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 /// Chunks in the order in which they were written. Empty ones are never kept, so an empty queue is one that has nothing to send.
 #[derive(Debug)]
-pub(super) struct Queue<C> {
+pub struct Queue<C> {
     chunks: VecDeque<C>,
     /// How many bytes of the first chunk were sent.
     offset: usize,
@@ -12,8 +12,15 @@ pub(super) struct Queue<C> {
     size: usize,
 }
 
+impl<C: AsRef<[u8]>> Default for Queue<C> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<C: AsRef<[u8]>> Queue<C> {
-    pub(super) const fn new() -> Self {
+    /// Nothing to send.
+    pub const fn new() -> Self {
         Self {
             chunks: VecDeque::new(),
             offset: 0,
@@ -21,16 +28,18 @@ impl<C: AsRef<[u8]>> Queue<C> {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
         self.size == 0
     }
 
-    pub(super) fn size(&self) -> usize {
+    /// How many bytes wait.
+    pub fn size(&self) -> usize {
         self.size
     }
 
     /// Appends what is left of a chunk after its first `sent` bytes. Only the first of a queue can have been sent in part.
-    pub(super) fn push(&mut self, chunk: C, sent: usize) {
+    pub fn push(&mut self, chunk: C, sent: usize) {
         debug_assert!(sent == 0 || self.is_empty(), "later chunks are whole");
         let rest = chunk.as_ref().len().saturating_sub(sent);
         if rest == 0 {
@@ -43,8 +52,13 @@ impl<C: AsRef<[u8]>> Queue<C> {
         self.chunks.push_back(chunk);
     }
 
+    /// The first chunk, and how many of its bytes were sent.
+    pub fn first(&self) -> Option<(&C, usize)> {
+        Some((self.chunks.front()?, self.offset))
+    }
+
     /// What waits, in pieces.
-    pub(super) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+    pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         let mut offset = self.offset;
         self.chunks
             .iter()
@@ -52,7 +66,7 @@ impl<C: AsRef<[u8]>> Queue<C> {
     }
 
     /// Removes the first `count` bytes, of which there are at least so many.
-    pub(super) fn advance(&mut self, count: usize) {
+    pub fn advance(&mut self, count: usize) {
         debug_assert!(count <= self.size, "no more was sent than was waiting");
         let mut count = count.min(self.size);
         self.size -= count;
@@ -69,12 +83,12 @@ impl<C: AsRef<[u8]>> Queue<C> {
     }
 
     /// Takes everything out.
-    pub(super) fn take(&mut self) -> Queue<C> {
-        std::mem::replace(self, Self::new())
+    pub fn take(&mut self) -> Queue<C> {
+        std::mem::take(self)
     }
 
     /// Every chunk that is held, whole.
-    pub(super) fn into_chunks(self) -> impl Iterator<Item = C> {
+    pub fn into_chunks(self) -> impl Iterator<Item = C> {
         self.chunks.into_iter()
     }
 }
