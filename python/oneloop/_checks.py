@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import logging
 import socket
-import ssl as ssl_module
 import sys
 from asyncio import base_events
+from types import ModuleType
 from typing import Any
 
 # From 3.13 on asyncio's messages give a failure's number, too.
 _SAYS_NUMBER = sys.version_info >= (3, 13)
+
+ssl_module: ModuleType | None
+try:
+    import ssl as ssl_module
+except ImportError:  # a Python that was built without it
+    ssl_module = None
 
 
 def logger() -> logging.Logger:
@@ -28,7 +34,7 @@ def reason(failure: OSError) -> str:
 
 def refuse_ssl_socket(sock: socket.socket | None) -> None:
     """Raise ``TypeError`` for a socket that does TLS by itself."""
-    if isinstance(sock, ssl_module.SSLSocket):
+    if ssl_module is not None and isinstance(sock, ssl_module.SSLSocket):
         raise TypeError("Socket cannot be of type SSLSocket")
 
 
@@ -56,13 +62,6 @@ def check_tls_timeouts(ssl: Any, handshake: float | None, shutdown: float | None
 
 def check_server_tls(ssl: Any, handshake: float | None, shutdown: float | None) -> None:
     """The same for a server, which takes a context and not ``True``: there is no default certificate."""
-    refuse_tls(ssl)
     if isinstance(ssl, bool):
         raise TypeError("ssl argument must be an SSLContext or None")
     check_tls_timeouts(ssl, handshake, shutdown)
-
-
-def refuse_tls(ssl: Any) -> None:
-    """Raise ``NotImplementedError`` if TLS is asked for."""
-    if ssl:
-        raise NotImplementedError("oneloop does not have TLS (ssl=) yet")

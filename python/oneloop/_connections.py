@@ -12,21 +12,21 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
-from . import _addresses, _attempts, _core
+from . import _addresses, _attempts
 from ._addresses import AddressInfo
 from ._checks import (
     check_tls_timeouts,
     logger,
     refuse_ssl_socket,
-    refuse_tls,
     require_stream_socket,
     require_unix_socket,
 )
+from ._tls import Tls
 
 _ProtocolT = TypeVar("_ProtocolT", bound=asyncio.BaseProtocol)
 
 
-class Connections(_core.Loop, asyncio.AbstractEventLoop):
+class Connections(Tls):
     """The loop's methods that make one connection."""
 
     async def create_connection(
@@ -55,7 +55,10 @@ class Connections(_core.Loop, asyncio.AbstractEventLoop):
         Args:
             protocol_factory: makes the protocol once the connection stands.
             host, port: where to; a name or a literal, a number or a service's name.
-            ssl, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout: TLS, which oneloop does not have yet.
+            ssl: an ``ssl.SSLContext``, or ``True`` for the default one: the connection begins with TLS.
+            server_hostname: the name that the server is to show a certificate for; ``host`` by default.
+            ssl_handshake_timeout: seconds after which a handshake is given up; 60 by default.
+            ssl_shutdown_timeout: seconds after which a connection that is being closed is aborted; 30 by default.
             family, proto, flags: as in ``socket.getaddrinfo()``.
             sock: a connected stream socket, instead of host and port; it becomes the transport's.
             local_addr: host and port to bind to.
@@ -69,7 +72,6 @@ class Connections(_core.Loop, asyncio.AbstractEventLoop):
             OSError: if no address could be connected to.
             ValueError: if arguments contradict each other.
         """
-        refuse_tls(ssl)
         if server_hostname is not None and not ssl:
             raise ValueError("server_hostname is only meaningful with ssl")
         if server_hostname is None and ssl and not host:
@@ -92,7 +94,15 @@ class Connections(_core.Loop, asyncio.AbstractEventLoop):
         else:
             require_stream_socket(sock)
 
-        transport, protocol = await self._make_connection(sock, protocol_factory)
+        transport, protocol = await self._make_connection(
+            sock,
+            protocol_factory,
+            ssl,
+            server_side=False,
+            server_hostname=host if server_hostname is None else server_hostname,
+            ssl_handshake_timeout=ssl_handshake_timeout,
+            ssl_shutdown_timeout=ssl_shutdown_timeout,
+        )
         if self.get_debug():
             sock = transport.get_extra_info("socket")
             logger().debug("%r connected to %s:%r: (%r, %r)", sock, host, port, transport, protocol)
@@ -116,14 +126,14 @@ class Connections(_core.Loop, asyncio.AbstractEventLoop):
         Args:
             protocol_factory: makes the protocol once the connection stands.
             path: a path, or the name of an abstract socket, which begins with a zero byte.
-            ssl, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout: TLS, which oneloop does not have yet.
+            ssl, ssl_handshake_timeout, ssl_shutdown_timeout: as in ``create_connection()``.
+            server_hostname: the name that the server is to show a certificate for; ``""`` is any.
             sock: a connected Unix stream socket, instead of a path; it becomes the transport's.
 
         Raises:
             OSError: if nobody listens there.
             ValueError: if arguments contradict each other.
         """
-        refuse_tls(ssl)
         if ssl and server_hostname is None:
             raise ValueError("you have to pass server_hostname when using ssl")
         if server_hostname is not None and not ssl:
@@ -143,7 +153,15 @@ class Connections(_core.Loop, asyncio.AbstractEventLoop):
             raise ValueError("no path and sock were specified")
         else:
             require_unix_socket(sock)
-        return await self._make_connection(sock, protocol_factory)
+        return await self._make_connection(
+            sock,
+            protocol_factory,
+            ssl,
+            server_side=False,
+            server_hostname=server_hostname,
+            ssl_handshake_timeout=ssl_handshake_timeout,
+            ssl_shutdown_timeout=ssl_shutdown_timeout,
+        )
 
     async def connect_accepted_socket(
         self,
@@ -159,16 +177,24 @@ class Connections(_core.Loop, asyncio.AbstractEventLoop):
         Args:
             protocol_factory: makes the protocol.
             sock: a connected stream socket; it becomes the transport's.
-            ssl, ssl_handshake_timeout, ssl_shutdown_timeout: TLS, which oneloop does not have yet.
+            ssl: an ``ssl.SSLContext``: the connection begins with TLS, of which this side is the server.
+            ssl_handshake_timeout, ssl_shutdown_timeout: as in ``create_connection()``.
 
         Raises:
             ValueError: if it is no stream socket.
         """
-        refuse_tls(ssl)
         require_stream_socket(sock)
         check_tls_timeouts(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
         refuse_ssl_socket(sock)
-        transport, protocol = await self._make_connection(sock, protocol_factory)
+        transport, protocol = await self._make_connection(
+            sock,
+            protocol_factory,
+            ssl,
+            server_side=True,
+            server_hostname="",
+            ssl_handshake_timeout=ssl_handshake_timeout,
+            ssl_shutdown_timeout=ssl_shutdown_timeout,
+        )
         if self.get_debug():
             logger().debug("%r handled: (%r, %r)", transport.get_extra_info("socket"), transport, protocol)
         return transport, protocol
@@ -239,14 +265,18 @@ class Connections(_core.Loop, asyncio.AbstractEventLoop):
             failures.clear()  # each holds the frames that it went through, this one too
 
     async def _make_connection(
-        self, sock: socket.socket, protocol_factory: Callable[[], _ProtocolT]
+        self, sock: socket.socket, protocol_factory: Callable[[], _ProtocolT], ssl: Any, **tls: Any
     ) -> tuple[asyncio.Transport, _ProtocolT]:
         """Make protocol and transport around a connected socket, which is closed if that fails."""
         try:
             sock.setblocking(False)
             protocol = protocol_factory()
             waiter = self.create_future()
-            transport = self._make_socket_transport(sock, protocol, waiter)
+            if ssl:
+                sslcontext = None if isinstance(ssl, bool) else ssl
+                transport = self._make_ssl_transport(sock, protocol, sslcontext, waiter, **tls)
+            else:
+                transport = self._make_socket_transport(sock, protocol, waiter)
         except BaseException:
             sock.close()
             raise

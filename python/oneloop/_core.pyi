@@ -27,12 +27,16 @@ if sys.version_info >= (3, 14):
         "Loop",
         "NativeCoroutine",
         "ReadPipeTransport",
+        "SSLTransport",
         "SocketTransport",
         "TimerHandle",
         "WritePipeTransport",
         "_Listener",
+        "_SSLProtocol",
+        "_TLSSettings",
         "_ThreadSafeHandle",
         "__version__",
+        "_wrap_tls",
     ]
 else:
     __all__ = [
@@ -40,11 +44,15 @@ else:
         "Loop",
         "NativeCoroutine",
         "ReadPipeTransport",
+        "SSLTransport",
         "SocketTransport",
         "TimerHandle",
         "WritePipeTransport",
         "_Listener",
+        "_SSLProtocol",
+        "_TLSSettings",
         "__version__",
+        "_wrap_tls",
     ]
 
 __version__: Final[str]
@@ -115,6 +123,55 @@ class SocketTransport(asyncio.Transport):
     def _read_ready(self) -> None: ...
     def _write_ready(self) -> None: ...
     def _call_connection_lost(self) -> None: ...
+
+@final
+class SSLTransport(asyncio.Transport):
+    """A stream transport over TLS; follows ``asyncio.Transport``. Only the loop makes them."""
+
+    _start_tls_compatible: Final[bool]
+    _sendfile_compatible: Final[Any]
+    _protocol_paused: Final[bool]
+    _ssl_protocol: Final[_SSLProtocol]
+    def _force_close(self, exc: BaseException | None) -> None: ...
+    def set_read_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+    def get_read_buffer_limits(self) -> tuple[int, int]: ...
+    def get_read_buffer_size(self) -> int: ...
+
+@final
+class _SSLProtocol(asyncio.BufferedProtocol):
+    """TLS over a transport, as the protocol of that transport; follows ``asyncio.BufferedProtocol``."""
+
+    _app_transport: Final[SSLTransport | None]
+    def get_buffer(self, sizehint: int) -> memoryview: ...
+    def eof_received(self) -> bool: ...
+    def _proceed(self) -> None: ...
+    def _check_handshake_timeout(self) -> None: ...
+    def _check_shutdown_timeout(self) -> None: ...
+    def _feed(self, data: bytes | bytearray | memoryview) -> None: ...
+
+@final
+class _TLSSettings:
+    """What TLS on a connection is to be like: for all connections of a server, or for one."""
+
+    def __new__(
+        cls,
+        context: Any,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        handshake_timeout: float | None = None,
+        shutdown_timeout: float | None = None,
+    ) -> Self: ...
+
+def _wrap_tls(
+    loop: asyncio.AbstractEventLoop,
+    protocol: asyncio.BaseProtocol,
+    settings: _TLSSettings,
+    waiter: asyncio.Future[None] | None = None,
+    *,
+    knows: bool = False,
+) -> _SSLProtocol:
+    """Put TLS between a protocol and a transport, and return the protocol for that transport."""
 
 @final
 class ReadPipeTransport(asyncio.ReadTransport):
@@ -469,6 +526,7 @@ class Loop:
         server: asyncio.Server | None,
         backlog: int,
         context: Context | None,
+        tls: _TLSSettings | None,
     ) -> _Listener: ...
     def _stop_listening(self, listener: _Listener) -> None: ...
 

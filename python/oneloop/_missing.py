@@ -19,8 +19,5 @@ class MissingMethods:
     async def create_datagram_endpoint(self, *args: Any, **kwargs: Any) -> Never:
         raise _not_yet("create_datagram_endpoint")
 
-    async def start_tls(self, *args: Any, **kwargs: Any) -> Never:
-        raise _not_yet("start_tls")
-
     async def sendfile(self, *args: Any, **kwargs: Any) -> Never:
         raise _not_yet("sendfile")

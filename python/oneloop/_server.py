@@ -120,7 +120,9 @@ class Servers(_core.Loop, asyncio.AbstractEventLoop):
             family, flags: as in ``socket.getaddrinfo()``.
             sock: a bound stream socket, instead of host and port; it becomes the server's.
             backlog: how many connections may wait to be accepted, and how many are accepted in one iteration.
-            ssl, ssl_handshake_timeout, ssl_shutdown_timeout: TLS, which oneloop does not have yet.
+            ssl: an ``ssl.SSLContext``: connections begin with TLS.
+            ssl_handshake_timeout: seconds after which a handshake is given up; 60 by default.
+            ssl_shutdown_timeout: seconds after which a connection that is being closed is aborted; 30 by default.
             reuse_address: bind although old connections to the port are not forgotten yet; on by default.
             reuse_port: let several servers have the port.
             keep_alive: have the kernel find out whether silent peers are still there.
@@ -146,7 +148,9 @@ class Servers(_core.Loop, asyncio.AbstractEventLoop):
         else:
             require_stream_socket(sock)
             sockets = [sock]
-        server = await self._serve(sockets, protocol_factory, backlog, start_serving, given=sock is not None)
+        tls = (ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
+        given = sock is not None
+        server = await self._serve(sockets, protocol_factory, backlog, tls, start=start_serving, given=given)
         if self.get_debug():
             logger().info("%r is serving", server)
         return server
@@ -174,7 +178,7 @@ class Servers(_core.Loop, asyncio.AbstractEventLoop):
                 abstract and has no file.
             sock: a bound Unix stream socket, instead of a path; it becomes the server's.
             backlog: how many connections may wait to be accepted, and how many are accepted in one iteration.
-            ssl, ssl_handshake_timeout, ssl_shutdown_timeout: TLS, which oneloop does not have yet.
+            ssl, ssl_handshake_timeout, ssl_shutdown_timeout: as in ``create_server()``.
             start_serving: accept at once; otherwise from ``start_serving()`` or ``serve_forever()`` on.
             cleanup_socket: remove the file when the server closes, unless another one has taken its place. On by
                 default where asyncio has it (3.13).
@@ -194,7 +198,9 @@ class Servers(_core.Loop, asyncio.AbstractEventLoop):
             require_unix_socket(sock)
         if cleanup_socket:
             self._remember_file(sock)
-        return await self._serve([sock], protocol_factory, backlog, start_serving, given=path is None)
+        tls = (ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
+        given = path is None
+        return await self._serve([sock], protocol_factory, backlog, tls, start=start_serving, given=given)
 
     async def _resolve_host(self, host: Any, port: Any, family: int, flags: int) -> Sequence[AddressInfo]:
         infos = await _addresses.resolve(self, (host, port), family=family, flags=flags)
@@ -249,16 +255,17 @@ class Servers(_core.Loop, asyncio.AbstractEventLoop):
         sockets: list[socket.socket],
         protocol_factory: _ProtocolFactory,
         backlog: int,
-        start: bool,
+        tls: tuple[Any, float | None, float | None],
         *,
+        start: bool,
         given: bool,
     ) -> Server:
         """Make the server of bound sockets, which are closed if that fails; one that the user has given is not."""
         try:
             for sock in sockets:
                 sock.setblocking(False)
-            # The three are the TLS context and its time limits.
-            server = Server(self, sockets, protocol_factory, None, backlog, None, None)
+            sslcontext, *timeouts = tls
+            server = Server(self, sockets, protocol_factory, sslcontext, backlog, *timeouts)
             if start:
                 server._start_serving()  # type: ignore[attr-defined]
                 # As asyncio's, which lets its own add_reader go through.
@@ -280,11 +287,20 @@ class Servers(_core.Loop, asyncio.AbstractEventLoop):
         sslcontext: Any = None,
         server: asyncio.Server | None = None,
         backlog: int = 100,
-        *_tls_timeouts: float | None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
         context: Any = None,
     ) -> None:
         """Accept connections; what ``asyncio.Server`` calls. Its arguments are those of the running version."""
-        self._listeners[sock] = self._listen(sock, protocol_factory, server, backlog, context)
+        tls = None
+        if sslcontext:
+            tls = _core._TLSSettings(
+                sslcontext,
+                server_side=True,
+                handshake_timeout=ssl_handshake_timeout,
+                shutdown_timeout=ssl_shutdown_timeout,
+            )
+        self._listeners[sock] = self._listen(sock, protocol_factory, server, backlog, context, tls)
 
     def _stop_serving(self, sock: socket.socket) -> None:
         """End what ``_start_serving()`` began, and close the socket; what ``asyncio.Server`` calls."""

@@ -42,10 +42,14 @@ strings! {
     _attach,
     _call_connection_lost,
     _callback,
+    _check_handshake_timeout,
+    _check_shutdown_timeout,
     _detach,
+    _force_close,
     _get_running_loop,
     _is_debug_mode,
     _log_destroy_pending,
+    _proceed,
     _read_ready,
     _set_running_loop,
     _source_traceback,
@@ -56,18 +60,27 @@ strings! {
     buffer_updated,
     call_at,
     call_exception_handler,
+    call_later,
+    call_soon,
+    call_soon_threadsafe,
+    cancel,
     cancelled,
     cast,
+    check_hostname,
+    cipher,
     close,
     co_filename,
     co_name,
+    compression,
     connect,
     connection_lost,
     connection_made,
     context,
+    create_default_context,
     data_received,
     debug,
     detach,
+    do_handshake,
     done,
     eof_received,
     errno,
@@ -80,6 +93,8 @@ strings! {
     fileno,
     get_buffer,
     get_debug,
+    get_extra_info,
+    getpeercert,
     getpeername,
     getsockname,
     getsockopt,
@@ -90,36 +105,49 @@ strings! {
     logger,
     message,
     name,
+    pause_reading,
     pause_writing,
+    peercert,
     peername,
+    pending,
     pipe,
     proto,
+    read,
     recv,
     recv_into,
     recvfrom,
     recvfrom_into,
     remove_done_callback,
     result,
+    resume_reading,
     resume_writing,
     run,
     run_forever,
     send,
     sendto,
+    server_hostname,
+    server_side,
     set,
+    set_exception,
     set_name,
     set_result,
-    signal,
     setblocking,
+    signal,
     socket,
     sockname,
     source,
     source_traceback,
     ssl,
+    ssl_object,
+    sslcontext,
     time,
     #[cfg(Py_3_12)] tobytes,
+    unwrap,
     wait,
     warn_on_full_buffer,
     warning,
+    wrap_bio,
+    write,
 }
 
 /// The module `signal`, in which people replace the function of that name.
@@ -184,6 +212,13 @@ imports! {
     set_asyncgen_hooks: PyAny = "sys", "set_asyncgen_hooks";
     get_origin_depth: PyAny = "sys", "get_coroutine_origin_tracking_depth";
     set_origin_depth: PyAny = "sys", "set_coroutine_origin_tracking_depth";
+    constants: PyAny = "asyncio", "constants";
+    cancelled_error: PyAny = "asyncio", "CancelledError";
+    memory_bio: PyAny = "ssl", "MemoryBIO";
+    ssl_error: PyAny = "ssl", "SSLError";
+    ssl_certificate_error: PyAny = "ssl", "CertificateError";
+    ssl_want_read_error: PyAny = "ssl", "SSLWantReadError";
+    ssl_syscall_error: PyAny = "ssl", "SSLSyscallError";
     valid_signals: PyAny = "signal", "valid_signals";
     set_wakeup_fd: PyAny = "signal", "set_wakeup_fd";
     siginterrupt: PyAny = "signal", "siginterrupt";
@@ -217,6 +252,29 @@ pub(crate) fn socket_fileno(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
 /// `ImportError` or `AttributeError`.
 pub(crate) fn current_logger(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     base_events(py)?.getattr(logger(py))
+}
+
+/// The interned string `SSL_HANDSHAKE_TIMEOUT`.
+pub(crate) fn ssl_handshake_timeout(py: Python<'_>) -> &Bound<'_, PyString> {
+    intern!(py, "SSL_HANDSHAKE_TIMEOUT")
+}
+
+/// The interned string `SSL_SHUTDOWN_TIMEOUT`.
+pub(crate) fn ssl_shutdown_timeout(py: Python<'_>) -> &Bound<'_, PyString> {
+    intern!(py, "SSL_SHUTDOWN_TIMEOUT")
+}
+
+/// asyncio's private mark of a transport whose `sendfile` reads and writes.
+///
+/// # Errors
+/// `ImportError` or `AttributeError`.
+pub(crate) fn sendfile_fallback(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static CACHE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let mode = CACHE.get_or_try_init(py, || {
+        let modes = py.import("asyncio.constants")?.getattr("_SendfileMode")?;
+        PyResult::Ok(modes.getattr("FALLBACK")?.unbind())
+    })?;
+    Ok(mode.bind(py))
 }
 
 /// `("loop",)`, the keyword that tasks and futures are made with.

@@ -19,6 +19,7 @@ use rustix::net::{SocketFlags, accept_with};
 use crate::entry::{Entry, Request, RunsEntries, Watch};
 use crate::ffi::context::{self, Entered};
 use crate::ffi::descriptor;
+use crate::transport::tls::{self, Settings};
 use crate::transport::{self, Descriptor, Parts, Port};
 use crate::{errors, names, watch};
 
@@ -39,6 +40,8 @@ pub(crate) struct Listener {
     context: Py<PyAny>,
     /// Whether that copy is for all of the connection's callbacks, or only for its beginning.
     context_is_for_all: bool,
+    /// What TLS is to be like, where connections begin with it.
+    tls: Option<Py<Settings>>,
     /// Relaxed: reached with the GIL held only.
     stopped: AtomicBool,
 }
@@ -55,6 +58,8 @@ pub(crate) struct Serving<'py> {
     pub(crate) backlog: i64,
     /// The server's own context, on versions that have one (3.15): then all of a connection's callbacks run in one copy of it.
     pub(crate) context: Option<Bound<'py, PyAny>>,
+    /// What TLS is to be like, if connections begin with it.
+    pub(crate) tls: Option<Bound<'py, Settings>>,
 }
 
 impl Listener {
@@ -80,6 +85,7 @@ impl Listener {
             batch: serving.backlog.saturating_add(i64::from(cfg!(Py_3_14))),
             context: context.unbind(),
             context_is_for_all,
+            tls: serving.tls.map(Bound::unbind),
             stopped: AtomicBool::new(false),
         })
     }
@@ -101,7 +107,8 @@ impl Listener {
         visit.call(&self.sock)?;
         visit.call(&self.protocol_factory)?;
         visit.call(&self.server)?;
-        visit.call(&self.context)
+        visit.call(&self.context)?;
+        visit.call(&self.tls)
     }
 }
 
@@ -212,8 +219,13 @@ pub(crate) fn connect(
     let mut protocol = None;
     let made = Entered::new(&context).and_then(|_entered| {
         let made = listener.protocol_factory.bind(py).call0()?;
+        let above = protocol.insert(made);
+        let layer = match &listener.tls {
+            Some(tls) => Some(tls::accept(event_loop, above, tls.get())?),
+            None => None,
+        };
         let parts = Parts {
-            protocol: protocol.insert(made),
+            protocol: layer.as_ref().unwrap_or(above),
             waiter: None,
             extra: None,
             server: listener
@@ -222,12 +234,12 @@ pub(crate) fn connect(
                 .map(|server| server.bind(py).clone()),
             context: listener.context_is_for_all.then(|| context.clone()),
         };
-        transport::connect(
-            event_loop,
-            &listener.port,
-            Descriptor::Owned(connection),
-            parts,
-        )
+        let connection = Descriptor::Owned(connection);
+        let made = transport::connect(event_loop, &listener.port, connection, parts);
+        if let (Err(_), Some(layer)) = (&made, &layer) {
+            tls::forget(layer);
+        }
+        made
     });
     match made {
         Ok(_) => Ok(()),

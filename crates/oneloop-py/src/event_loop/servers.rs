@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 use super::Loop;
 use crate::entry::Request;
 use crate::server::{Listener, Serving};
+use crate::transport::tls::Settings;
 
 #[pymethods]
 impl Loop {
@@ -16,6 +17,7 @@ impl Loop {
         server: Option<Bound<'py, PyAny>>,
         backlog: i64,
         context: Option<Bound<'py, PyAny>>,
+        tls: Option<Bound<'py, Settings>>,
     ) -> PyResult<Bound<'py, Listener>> {
         let py = slf.py();
         let engine = slf.get().open_engine(py)?;
@@ -25,6 +27,7 @@ impl Loop {
             server,
             backlog,
             context,
+            tls,
         };
         let listener = Bound::new(py, Listener::new(serving, &slf.get().port)?)?;
         let request = Request::Listen(listener.clone().into_any().unbind());

@@ -87,6 +87,12 @@ impl Drop for View<'_> {
     }
 }
 
+/// Whether nobody else refers to an object.
+pub(crate) fn is_sole_reference(object: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: the object is live, and the GIL is held.
+    unsafe { ffi::Py_REFCNT(object.as_ptr()) == 1 }
+}
+
 /// A `bytes` object that is kept for its contents. They never change, so they can be read without the GIL.
 pub(crate) struct SharedBytes {
     object: Py<PyBytes>,
@@ -106,6 +112,11 @@ impl SharedBytes {
             length: bytes.len(),
             object: object.unbind(),
         }
+    }
+
+    /// A new reference to the object.
+    pub(crate) fn object<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        self.object.bind(py).clone()
     }
 
     /// The object.

@@ -21,6 +21,7 @@ mod protocol;
 mod report;
 mod stream;
 mod table;
+pub(crate) mod tls;
 mod turn;
 mod watcher;
 
@@ -42,7 +43,8 @@ use crate::names;
 pub(crate) fn add_types(module: &Bound<'_, PyModule>) -> PyResult<()> {
     // For finalizers, which may run when nothing can be imported any more.
     names::warn(module.py())?;
-    stream::add_types(module)
+    stream::add_types(module)?;
+    tls::add_types(module)
 }
 
 /// The transport behind an object, whatever its kind; `None` if it is none.
