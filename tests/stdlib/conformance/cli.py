@@ -83,7 +83,7 @@ def _choose(data: Tables, names: list[str] | None) -> tuple[list[Module], list[s
     chosen = []
     sys.path.insert(1, str(data.folder))
     for module in data.modules:
-        if names is not None and module.name not in names:
+        if not module.is_for_here() or (names is not None and module.name not in names):
             continue
         if control.exists(data, module):
             chosen.append(module)

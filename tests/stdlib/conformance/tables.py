@@ -29,6 +29,11 @@ class Module:
     test_limit: float
     module_limit: float
     weight: int
+    platform: str | None
+
+    def is_for_here(self) -> bool:
+        """Whether the module is for this platform; one of another skips itself, and has nothing to compare."""
+        return self.platform in (None, sys.platform)
 
     def expected(self) -> bool:
         """Whether this interpreter must have the module; one that backports it may."""
@@ -94,6 +99,7 @@ def read(folder: Path) -> Tables:
             test_limit=float(entry.get("test_limit", defaults.get("test_limit", 30))),
             module_limit=float(entry.get("module_limit", defaults.get("module_limit", 180))),
             weight=int(entry.get("weight", 1)),
+            platform=entry.get("platform"),
         )
         for name, entry in modules_file["modules"].items()
     )
