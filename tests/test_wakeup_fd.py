@@ -39,14 +39,19 @@ def current_wakeup_fd():
 
 
 def test_the_user_s_wake_up_descriptor_is_restored_and_still_fed(loop):
-    with wakeup_fd() as (theirs, number), python_handler(signal.SIGUSR1, lambda *_: seen.append(1)):
-        seen = []
+    seen = []
+
+    def handle(*_):
+        seen.append(1)
+        if len(seen) == 4:
+            loop.call_soon_threadsafe(loop.stop)
+
+    with wakeup_fd() as (theirs, number), python_handler(signal.SIGUSR1, handle):
         for _ in range(3):
             loop.call_soon(signal.raise_signal, signal.SIGUSR1)
             run_once(loop)
             assert current_wakeup_fd() == number
         sender = signal_when_blocked(signal.SIGUSR1)
-        loop.call_later(0.05, loop.stop)
         loop.run_forever()
         sender.join()
         assert current_wakeup_fd() == number
