@@ -40,10 +40,11 @@ lint: ## ruff, mypy and stubtest
 	@scripts/prerequisites build
 	@$(PYTHON) scripts/check.py lint
 
-test-all: ## Rust and lints once, then the Python tests on every CPython version, with both drivers
+test-all: ## Rust and lints once, then the rest on every CPython version, with both drivers
 	@scripts/prerequisites test
 	@ONELOOP_CONFORMANCE_DRIVERS="epoll portable" \
-		$(PYTHON) scripts/matrix.py --first "$(PYTHON) scripts/check.py rust lint" 3.11 3.12 3.13 3.14 3.15
+		$(PYTHON) scripts/matrix.py --first "$(PYTHON) scripts/check.py rust lint" \
+		--targets "test-python test-real" 3.11 3.12 3.13 3.14 3.15
 
 bench-instructions: ## instructions per operation, beside asyncio and other loops (callgrind)
 	@scripts/prerequisites build
