@@ -65,8 +65,9 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         # Held, since the loop holds its tasks weakly.
         self._connecting: asyncio.Task[None] | None = None
         self._failed = False
+        self._finished = False
         self._exit_waiters: set[asyncio.Future[int]] = set()
-        # By the child's descriptor; None until it is connected.
+        # By the child's descriptor; None until it is being connected.
         files = enumerate((child.stdin, child.stdout, child.stderr))
         self._pipes: dict[int, _PipeProtocol | None] = {fd: None for fd, file in files if file is not None}
         self._is_pidfd = loop._watch_child(child.pid, self._child_exited)
@@ -158,7 +159,7 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         if self._loop is None or self._loop.is_closed():
             return
         for pipe in self._pipes.values():
-            if pipe is not None:
+            if pipe is not None and pipe.pipe is not None:
                 pipe.pipe.close()
 
     async def _wait(self) -> int:
@@ -198,6 +199,8 @@ class SubprocessTransport(asyncio.SubprocessTransport):
             pending, self._pending = self._pending, None
             for callback, args in pending or ():
                 loop.call_soon(callback, *args)
+            # All may be over by now.
+            self._try_finish()
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as exc:
@@ -219,17 +222,20 @@ class SubprocessTransport(asyncio.SubprocessTransport):
     ) -> None:
         if file is None:
             return
-        _, pipe = await connect(lambda: protocol_class(self, fd), file)
-        self._pipes[fd] = pipe
-        if self._closed:
-            pipe.pipe.close()
+
+        def make() -> _PipeProtocol:
+            protocol = self._pipes[fd] = protocol_class(self, fd)
+            return protocol
+
+        await connect(make, file)
 
     def _fail(self, loop: Subprocesses, child: subprocess.Popen[bytes]) -> None:
         """A pipe could not be connected. Whoever started the child closes this and waits for the exit, and no more."""
         self._failed = True
         self._close_pipes()
         for fd, file in enumerate((child.stdin, child.stdout, child.stderr)):
-            if file is not None and self._pipes[fd] is None:
+            pipe = self._pipes.get(fd)
+            if file is not None and (pipe is None or pipe.pipe is None):
                 # Later, since there may be a transport that is about to close it.
                 loop.call_soon(file.close)
 
@@ -281,12 +287,13 @@ class SubprocessTransport(asyncio.SubprocessTransport):
             self._loop.call_soon(callback, *args)
 
     def _try_finish(self) -> None:
-        if self._returncode is None:
+        if self._finished or self._pending is not None or self._returncode is None:
             return
         if all(pipe is not None and pipe.disconnected for pipe in self._pipes.values()):
-            self._call(self._finish, self._returncode)
+            self._finished = True
+            self._call(self._call_connection_lost, self._returncode)
 
-    def _finish(self, returncode: int) -> None:
+    def _call_connection_lost(self, returncode: int) -> None:
         try:
             self._protocol.connection_lost(None)
         finally:
@@ -317,6 +324,8 @@ class _PipeProtocol(asyncio.BaseProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.pipe = transport
+        if self._process is not None and self._process.is_closing():
+            transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.disconnected = True
