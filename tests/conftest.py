@@ -24,7 +24,7 @@ import pytest
 # So that an assertion in there says what it saw.
 pytest.register_assert_rewrite("helpers")
 
-from helpers import loops  # noqa: E402
+from helpers import loops, processes  # noqa: E402
 
 LIMIT = 25
 
@@ -136,3 +136,10 @@ def undisturbed_process() -> Generator[None]:
     asyncio._set_running_loop(None)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     assert (running, wakeup, interrupt) == (None, -1, signal.default_int_handler)
+
+
+@pytest.fixture
+def no_child_is_left() -> Generator[None]:
+    """Whatever a test does, its child processes are gone afterwards: leaving one is its failure, not a later test's."""
+    yield
+    assert processes.end_all() == {}
