@@ -38,7 +38,9 @@ pub(super) enum State {
 }
 
 /// The payload of a coroutine.
+#[repr(C)]
 pub(super) struct Native {
+    guise: Guise,
     pub(super) name: &'static str,
     pub(super) state: Cell<State>,
     /// Where it was created, in debug mode: `cr_origin`.
@@ -47,6 +49,27 @@ pub(super) struct Native {
     home: Attached<Weak<dyn Home>>,
     work: Attached<RefCell<Option<Box<dyn Work>>>>,
     sleeper: Cell<Option<Sleeper>>,
+}
+
+/// What `python -m asyncio ps` reads of another process's memory where a task's coroutine should be: it takes every one for CPython's own,
+/// and asks a byte whether there is a frame to follow. Wherever in here that byte is, it says that there is none.
+///
+/// A coroutine of Cython's, say, has nothing of the kind, and whether the table is shown is luck.
+struct Guise {
+    _frame_states: [u8; Self::SIZE],
+}
+
+impl Guise {
+    /// From 3.14 on, up to behind the byte; see `_PyGenObject_HEAD`.
+    const SIZE: usize = if cfg!(Py_3_14) { 56 } else { 0 };
+    /// `FRAME_CLEARED`.
+    const CLEARED: u8 = if cfg!(Py_3_15) { 5 } else { 4 };
+
+    fn new() -> Self {
+        Self {
+            _frame_states: [Self::CLEARED; Self::SIZE],
+        }
+    }
 }
 
 impl Native {
@@ -63,6 +86,7 @@ impl Native {
             false => None,
         };
         Ok(Self {
+            guise: Guise::new(),
             name,
             state: Cell::new(State::Created),
             origin: Slot::new(origin),
