@@ -67,6 +67,43 @@ fn as_many_run_at_once_as_the_limit_says_and_in_order() {
 }
 
 #[test]
+fn a_thread_that_is_free_is_no_reason_for_two_calls_to_wait() {
+    for _ in 0..100 {
+        let pool = pool(2);
+        run(pool.run(|| {})).expect("an answer");
+        while pool.crew.with(|crew| crew.lock().idle) == 0 {
+            thread::yield_now();
+        }
+        // The thread is still counted as free when the second call comes, if that is quick.
+        let (first, first_begun, _end_first) = held();
+        let (second, second_begun, _end_second) = held();
+        let _answers = (pool.run(first), pool.run(second));
+        let patience = Duration::from_secs(20);
+        first_begun.recv_timeout(patience).expect("begun");
+        second_begun.recv_timeout(patience).expect("begun");
+    }
+}
+
+#[test]
+fn closing_sends_the_threads_away() {
+    let pool = Pool::with_crew(Crew::new(
+        NonZero::new(4).expect("not zero"),
+        "patient",
+        Duration::from_secs(3600),
+    ));
+    run(join_all((0..20).map(|number| pool.run(move || number))));
+    let crew = pool.crew.with(|crew| Arc::clone(crew));
+    drop(pool);
+    for _ in 0..20_000 {
+        if Arc::strong_count(&crew) == 1 {
+            return;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    panic!("they are still there");
+}
+
+#[test]
 fn a_thread_is_used_again() {
     let pool = pool(8);
     let ids = run(async {

@@ -162,10 +162,7 @@ where
             let number = *number;
             match attempt.as_mut().poll(context) {
                 Poll::Pending => index += 1,
-                Poll::Ready(Ok(won)) => {
-                    self.running.clear();
-                    return Some((number, won));
-                }
+                Poll::Ready(Ok(won)) => return Some((number, won)),
                 Poll::Ready(Err(error)) => {
                     drop(self.running.remove(index));
                     self.errors.push((number, error));

@@ -131,14 +131,13 @@ fn a_connection_that_was_given_up_in_the_middle_is_closed() {
         ];
         let addresses = Vec::from_iter(holes.iter().map(|hole| hole.0));
         let before = open_descriptors();
-        for (time, attempts) in [(5, 1), (25, 2), (60, 3)] {
-            let options = ConnectOptions::new().delay(Some(Duration::from_millis(20)));
-            let connecting = options.connect(&addresses[..]);
-            let mut connecting = pin!(connecting);
-            let elapsed = timeout(Duration::from_millis(time), &mut connecting).await;
-            assert!(elapsed.is_err());
-            // On a busy machine the clock may have brought more of them; never less.
-            assert!(open_descriptors().len() - before.len() >= attempts);
+        for attempts in 1..=3 {
+            let options = ConnectOptions::new().delay(Some(Duration::from_millis(5)));
+            let mut connecting = pin!(options.connect(&addresses[..]));
+            while open_descriptors().len() < before.len() + attempts {
+                let elapsed = timeout(Duration::from_millis(1), &mut connecting).await;
+                assert!(elapsed.is_err());
+            }
         }
         assert_eq!(open_descriptors(), before, "they were dropped");
 

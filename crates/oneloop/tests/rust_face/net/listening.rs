@@ -3,7 +3,8 @@
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
-use std::task::Poll;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 
 use futures_util::{AsyncReadExt, AsyncWriteExt, StreamExt};
 use oneloop::net::{ListenOptions, TcpListener, TcpStream, UnixListener, UnixStream};
@@ -57,6 +58,28 @@ fn an_accept_that_was_given_up_loses_no_connection() {
                 .await
                 .is_pending()
         );
+        Ok(())
+    });
+}
+
+#[test]
+fn an_accept_that_was_given_up_keeps_no_task_in_memory() {
+    struct Nobody;
+
+    impl Wake for Nobody {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    on_every_driver(async || {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let waker = Arc::new(Nobody);
+        for _ in 0..100 {
+            let mut accepting = std::pin::pin!(listener.accept());
+            let one = Waker::from(Arc::clone(&waker));
+            let polled = accepting.as_mut().poll(&mut Context::from_waker(&one));
+            assert!(polled.is_pending());
+        }
+        assert_eq!(Arc::strong_count(&waker), 1);
         Ok(())
     });
 }
@@ -187,7 +210,8 @@ fn the_backlog_is_as_long_as_it_is_told() {
 fn the_first_address_that_can_be_had() {
     on_every_driver(async || {
         let taken = TcpListener::bind("127.0.0.1:0").await?;
-        let addresses = [taken.local_addr()?, (Ipv4Addr::LOCALHOST, 0).into()];
+        let free = (Ipv4Addr::LOCALHOST, 0).into();
+        let addresses = [taken.local_addr()?, free, taken.local_addr()?];
         let listener = TcpListener::bind(&addresses[..]).await?;
         assert_ne!(listener.local_addr()?, taken.local_addr()?);
         let refused = TcpListener::bind(&addresses[..1]).await;

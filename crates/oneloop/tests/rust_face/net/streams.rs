@@ -43,7 +43,7 @@ fn on_every_transport(test: impl AsyncFn(Transport, Stream, Stream) -> io::Resul
 #[test]
 fn what_is_written_comes_back_from_an_echo() {
     on_every_transport(async |transport, client, server| {
-        let sent = noise(3 << 20);
+        let sent = noise(1 << 20);
         let echo = spawn(async move { copy(&server, &mut &server).await });
         let writing = async {
             let mut rest = &sent[..];

@@ -3,13 +3,12 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::{DRIVERS, example};
+
 #[test]
 fn greets_waits_one_second_and_greets_again() -> std::io::Result<()> {
-    for driver in ["epoll", "portable"] {
-        if driver == "epoll" && !cfg!(target_os = "linux") {
-            continue;
-        }
-        let mut greet = Command::new(greet()?);
+    for driver in DRIVERS {
+        let mut greet = Command::new(example("greet")?);
         let start = Instant::now();
         let output = greet.env("ONELOOP_DRIVER", driver).output()?;
         let took = start.elapsed();
@@ -25,7 +24,7 @@ fn greets_waits_one_second_and_greets_again() -> std::io::Result<()> {
 
 #[test]
 fn an_unknown_driver_is_named() -> std::io::Result<()> {
-    let mut greet = Command::new(greet()?);
+    let mut greet = Command::new(example("greet")?);
     let output = greet.env("ONELOOP_DRIVER", "kqueue").output()?;
     assert!(!output.status.success());
     assert_eq!(output.stdout, b"");
@@ -34,26 +33,4 @@ fn an_unknown_driver_is_named() -> std::io::Result<()> {
         r#"ONELOOP_DRIVER: unknown driver \"kqueue\"; expected \"epoll\" or \"portable\""#;
     assert!(message.contains(expected), "{message}");
     Ok(())
-}
-
-/// Builds the example (cargo has done that already, as a rule) and says where it is.
-fn greet() -> std::io::Result<std::path::PathBuf> {
-    let built = Command::new(env!("CARGO"))
-        .args([
-            "build",
-            "--quiet",
-            "--package",
-            "oneloop",
-            "--example",
-            "greet",
-        ])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .status()?;
-    assert!(built.success());
-    // Tests lie in `deps`, examples beside it.
-    let test = std::env::current_exe()?;
-    let profile = test.parent().and_then(std::path::Path::parent);
-    let profile =
-        profile.ok_or_else(|| std::io::Error::other("a test lies in target/profile/deps"))?;
-    Ok(profile.join("examples").join("greet"))
 }
