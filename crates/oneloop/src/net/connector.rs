@@ -1,9 +1,9 @@
-//! `Connector`: connecting to the first of several addresses that answers. What the streams' `connect` and Python's `create_connection`
-//! are made of.
+//! `Connector`: connecting to the first of several addresses that answers. The streams' `connect` is made of it, and a host of the engine
+//! may use it for a `connect` of its own.
 //!
 //! Each target is an attempt of the staggered race: a socket is opened, bound to the first local address that can be had, connected, and
-//! waited for. What fails is recorded with the step that it failed in, since asyncio has a message for each; whoever looks on is asked
-//! before each step, and may end everything.
+//! waited for. What fails is recorded with the step that it failed in, since a host may have a message for each, as asyncio does;
+//! whoever looks on is asked before each step, and may end everything.
 //!
 //! Any kind of socket address will do. An attempt that is dropped, because another has won or the whole is given up, closes its socket.
 

@@ -10,7 +10,8 @@
 //!
 //! A stream is a descriptor and its registration with the loop, no more: there is no buffer between a program and the kernel, and no
 //! task behind its back. Reading and writing are the traits of `futures-io`; their extension traits (`read_exact`, `write_all`, `lines`)
-//! come with `futures-util` or `futures-lite`, which also have buffers.
+//! come with `futures-util` or `futures-lite`, which also have buffers. Options that have no method here can be set through
+//! `socket2::SockRef::from(&stream)`, since all of these are descriptors (`AsFd`).
 //!
 //! # Examples
 //!

@@ -4,7 +4,7 @@
 //! the process does about that signal: a broken pipe is an error and nothing else.
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
@@ -73,6 +73,8 @@ const NO_SIGNAL: SendFlags = SendFlags::empty();
 /// Not by rustix, whose process identifier cannot be zero: it is, if the process is in a namespace that this one does not see.
 #[cfg(target_os = "linux")]
 pub(crate) fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<(i32, u32, u32)> {
+    use std::os::fd::AsRawFd;
+
     let mut peer = libc::ucred {
         pid: 0,
         uid: 0,

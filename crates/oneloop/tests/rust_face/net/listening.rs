@@ -1,6 +1,6 @@
 //! Listeners: who accepts what, options, paths and names.
 
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use oneloop::net::{ListenOptions, TcpListener, TcpStream, UnixListener, UnixStre
 use oneloop::{join_all, spawn, yield_now};
 use socket2::SockRef;
 
-use super::{TemporaryPath, on_every_driver, poll_once, unique_name};
+use super::{TemporaryPath, on_every_driver, poll_once};
 
 #[test]
 fn each_of_many_that_accept_gets_a_connection() {
@@ -267,7 +267,7 @@ fn unix_names_and_peers_with_any() {
     use std::os::unix::net;
 
     on_every_driver(async || {
-        let names = [unique_name(), unique_name()].map(|name| name + "\0\u{1}");
+        let names = [super::unique_name(), super::unique_name()].map(|name| name + "\0\u{1}");
         let addresses = [0, 1].map(|it| net::SocketAddr::from_abstract_name(&names[it]));
         let [address, own] = addresses.map(|it| it.expect("an address"));
         let listener = UnixListener::bind_addr(&address)?;
@@ -298,9 +298,9 @@ fn unix_names_and_peers_with_any() {
 #[test]
 fn a_peer_whose_name_cannot_be_told_is_accepted() {
     on_every_driver(async || {
-        let name = unique_name();
+        let name = super::unique_name();
         let listener = UnixListener::bind(format!("\0{name}"))?;
-        let directory = std::env::temp_dir().join(unique_name());
+        let directory = std::env::temp_dir().join(super::unique_name());
         std::fs::create_dir(&directory)?;
         let length = 108 - directory.as_os_str().len() - 1;
         let path = directory.join("x".repeat(length));
@@ -315,7 +315,7 @@ fn a_peer_whose_name_cannot_be_told_is_accepted() {
 }
 
 #[cfg(target_os = "linux")]
-fn bound_to_a_full_path(path: &std::path::Path) -> io::Result<socket2::Socket> {
+fn bound_to_a_full_path(path: &std::path::Path) -> std::io::Result<socket2::Socket> {
     use std::os::unix::ffi::OsStrExt;
 
     let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
