@@ -14,7 +14,7 @@
 //! **Dropping a [`Child`] lets it run on**, as the standard library does, unless [`Command::kill_on_drop`] says otherwise. Either way it is
 //! no zombie for long: the loop reaps it when it exits, or, once the loop is closed, the next [`Command::spawn`] of the process does.
 //!
-//! In a forked child of the program, nothing of this is lost or shared: the children are the parent's, and waiting for one is `ECHILD`.
+//! In a forked child of the program the children are the parent's: waiting for one is `ECHILD`, and dropping one does nothing to it.
 //!
 //! # Examples
 //!

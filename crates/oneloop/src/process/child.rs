@@ -14,6 +14,7 @@ use super::orphans;
 use super::pipes::{ChildStderr, ChildStdin, ChildStdout};
 use crate::net::socket::Socket;
 use crate::registry::Direction;
+use crate::sys;
 
 /// A running child process, or one that has exited.
 ///
@@ -51,13 +52,19 @@ impl Child {
     ///
     /// If the child cannot be waited for; it is killed then.
     pub(super) fn new(mut child: std::process::Child, kill_on_drop: bool) -> io::Result<Self> {
+        // Where forks cannot be counted, a forked child may take it for its own. No driver could be made there either.
+        let _ = sys::watch_forks();
         let notice = ExitNotice::new(child.id());
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let mut child = Self {
             stdin: None,
             stdout: None,
             stderr: None,
-            running: Some(Running { child, exit: None }),
+            running: Some(Running {
+                child,
+                exit: None,
+                born: sys::fork_generation(),
+            }),
             kill_on_drop: true, // until all is well
         };
         child.running_mut().exit = Some(Exit::new(notice?));
@@ -160,6 +167,9 @@ impl Drop for Child {
         let Some(mut running) = self.running.take() else {
             return;
         };
+        if running.is_inherited() {
+            return; // it is the parent's, which goes on with it
+        }
         if self.kill_on_drop {
             // It may run as another user by now, and run on.
             let _ = running.child.kill();
@@ -186,11 +196,18 @@ pub(super) struct Running {
     pub(super) child: std::process::Child,
     /// `None` once it was noticed, and if it never will be.
     exit: Option<Exit>,
+    /// The fork generation in which it was started.
+    born: u64,
 }
 
 impl Running {
+    /// Whether this process is a forked child of the one that has started it.
+    fn is_inherited(&self) -> bool {
+        self.born != sys::fork_generation()
+    }
+
     pub(super) async fn wait(&mut self) -> io::Result<ExitStatus> {
-        let Self { child, exit } = self;
+        let Self { child, exit, .. } = self;
         let status = match exit {
             None => child
                 .try_wait()

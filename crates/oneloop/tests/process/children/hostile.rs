@@ -250,3 +250,24 @@ fn a_forked_child_has_none_of_its_parents_children_and_can_have_its_own() {
         }
     }
 }
+
+#[test]
+fn what_a_forked_child_drops_lives_on() {
+    everywhere(async || {
+        let mut child = Some(
+            Command::new("cat")
+                .stdin(Stdio::piped())
+                .kill_on_drop(true)
+                .spawn()?,
+        );
+        let fork = Child::fork_here();
+        let Some(fork) = fork else {
+            drop(child.take());
+            exit(true);
+        };
+        assert_eq!(fork.wait(), End::Well);
+        let mut child = child.take().expect("ours");
+        assert!(child.wait().await?.success());
+        Ok(())
+    });
+}
