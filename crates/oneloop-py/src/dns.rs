@@ -4,17 +4,15 @@
 //! interpreter's exit waits for none of them. A call that has begun goes on when nobody awaits it any more, and when the loop is closed; its
 //! answer is dropped then. All that its thread holds is the function and the arguments.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::rc::{Rc, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 
-use oneloop::engine::{Blocking, EventLoop, Reactor};
+use oneloop::engine::{EventLoop, Reactor};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::awaitable::{self, Turn, Work};
+use crate::awaitable::{self, Driven, Turn, Work};
 use crate::entry::{Holds, RunsEntries};
 use crate::errors;
 use crate::ffi::exit;
@@ -38,7 +36,6 @@ pub(crate) fn call<'py, H: RunsEntries>(
         function: function.unbind(),
         args: args.into_any().unbind(),
         answer: None,
-        waker: None,
     };
     awaitable::new(event_loop, engine, name, lookup)
 }
@@ -47,41 +44,40 @@ struct Lookup<H: RunsEntries> {
     engine: Weak<EventLoop<H>>,
     function: Py<PyAny>,
     args: Py<PyAny>,
-    answer: Option<Blocking<Answer>>,
-    waker: Option<Waker>,
+    answer: Option<Driven>,
 }
 
 impl<H: RunsEntries> Lookup<H> {
-    fn begin(&self, py: Python<'_>) -> PyResult<Blocking<Answer>> {
+    fn begin(&self, py: Python<'_>) -> PyResult<Driven> {
         let engine = self.engine.upgrade();
         let Some(engine) = engine.filter(|engine| !engine.is_closed()) else {
             return Err(errors::closed());
         };
         let call = Parcel::new((self.function.clone_ref(py), self.args.clone_ref(py)));
-        Ok(engine.pool().run(move || answer(call)))
+        let answer = engine.pool().run(move || answer(call));
+        Ok(Driven::new(async move {
+            match answer.await {
+                Ok(answer) => answer.and_then(Parcel::open).unwrap_or_else(|| {
+                    Err(PyRuntimeError::new_err(
+                        "cannot ask for names after interpreter shutdown",
+                    ))
+                }),
+                Err(error) => Err(Python::attach(|py| errors::from_io(py, error))),
+            }
+        }))
     }
 }
 
 impl<H: RunsEntries> Work for Lookup<H> {
     fn poll(&mut self, turn: &Turn<'_, '_>) -> Poll<PyResult<Py<PyAny>>> {
-        let py = turn.py();
         let answer = match &mut self.answer {
             Some(answer) => answer,
-            None => match self.begin(py) {
+            None => match self.begin(turn.py()) {
                 Ok(answer) => self.answer.insert(answer),
                 Err(error) => return Poll::Ready(Err(error)),
             },
         };
-        let waker = self.waker.get_or_insert_with(|| turn.waker());
-        let answer = Pin::new(answer).poll(&mut Context::from_waker(waker));
-        answer.map(|answer| match answer {
-            Ok(answer) => answer.and_then(Parcel::open).unwrap_or_else(|| {
-                Err(PyRuntimeError::new_err(
-                    "cannot ask for names after interpreter shutdown",
-                ))
-            }),
-            Err(error) => Err(errors::from_io(py, error)),
-        })
+        answer.poll(turn)
     }
 }
 

@@ -1,4 +1,4 @@
-//! A Rust future as a coroutine's work.
+//! A Rust future as a coroutine's work, or as a part of it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,13 +10,14 @@ use super::{Turn, Work};
 use crate::entry::Holds;
 
 /// A future, and the waker that it is polled with.
-pub(super) struct Driven {
+pub(crate) struct Driven {
     future: Pin<Box<dyn Future<Output = PyResult<Py<PyAny>>>>>,
     waker: Option<Waker>,
 }
 
 impl Driven {
-    pub(super) fn new(future: impl Future<Output = PyResult<Py<PyAny>>> + 'static) -> Self {
+    /// The work of a future that owns no Python objects of a program's.
+    pub(crate) fn new(future: impl Future<Output = PyResult<Py<PyAny>>> + 'static) -> Self {
         Self {
             future: Box::pin(future),
             waker: None,

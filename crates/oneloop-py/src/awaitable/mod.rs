@@ -7,15 +7,16 @@
 //! Cancelling is dropping: `throw()` and `close()` drop the work first. Work belongs to the thread that runs the loop; if another one drops
 //! the coroutine (the collector may), the work goes back there.
 //!
-//! What the work owns of Python's it shows to the garbage collector (`Holds`). A Rust future cannot, so one that owns Python objects of a
-//! program's keeps them alive through any cycle: such work is to be written as [`Work`].
+//! What the work owns of Python's it shows to the garbage collector (`Holds`). A Rust future ([`Driven`]) cannot; work that has Python
+//! objects of a program's beside one keeps them itself.
 
 mod coroutine;
 mod future;
 mod table;
 
+pub(crate) use self::future::Driven;
+
 use std::cell::Cell;
-use std::future::Future;
 use std::rc::{Rc, Weak};
 use std::task::{Poll, Waker};
 
@@ -24,7 +25,6 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use self::coroutine::Native;
-use self::future::Driven;
 use crate::entry::{Entry, Holds, Request, RunsEntries};
 use crate::ffi::attached::Attached;
 use crate::ffi::raw_type::RawType;
@@ -53,20 +53,6 @@ pub(crate) fn new<'py>(
     let engine: Weak<dyn Home> = Rc::downgrade(engine) as Weak<dyn Home>;
     let native = Native::new(event_loop, engine, name, Box::new(work), debug)?;
     built(py).make(py, native)
-}
-
-/// The same for a Rust future, which owns no Python objects of a program's.
-///
-/// # Errors
-/// `MemoryError`.
-#[allow(dead_code, reason = "for connecting, which is being written")]
-pub(crate) fn from_future<'py>(
-    event_loop: &Bound<'py, PyAny>,
-    engine: &Rc<EventLoop<impl RunsEntries>>,
-    name: &'static str,
-    future: impl Future<Output = PyResult<Py<PyAny>>> + 'static,
-) -> PyResult<Bound<'py, PyAny>> {
-    new(event_loop, engine, name, Driven::new(future))
 }
 
 static COROUTINE: PyOnceLock<RawType<Native>> = PyOnceLock::new();

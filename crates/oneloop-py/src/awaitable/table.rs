@@ -4,7 +4,7 @@
 //! graphs) expects frames on the way. `cr_frame` and `cr_code` are `None`, which asyncio's `repr` and stacks of tasks take for what they
 //! cannot see into.
 
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyBaseException, PyDeprecationWarning, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyString, PyTraceback, PyTuple, PyType};
 
@@ -112,6 +112,14 @@ fn exception(args: &Bound<'_, PyTuple>) -> PyResult<PyErr> {
             args.len()
         )));
     }
+    if cfg!(Py_3_12) && args.len() > 1 {
+        PyErr::warn(
+            py,
+            &py.get_type::<PyDeprecationWarning>(),
+            c"the (type, exc, tb) signature of throw() is deprecated, use the single-arg signature instead.",
+            1,
+        )?;
+    }
     let given = |index: usize| args.get_item(index).ok().filter(|value| !value.is_none());
     let (class, value, traceback) = (args.get_item(0)?, given(1), given(2));
     let traceback = match traceback {
@@ -121,7 +129,7 @@ fn exception(args: &Bound<'_, PyTuple>) -> PyResult<PyErr> {
         None => None,
     };
     let error = if let Ok(class) = class.cast::<PyType>()
-        && class.is_subclass_of::<pyo3::exceptions::PyBaseException>()?
+        && class.is_subclass_of::<PyBaseException>()?
     {
         match value {
             Some(value) if value.is_instance(class)? => PyErr::from_value(value),
@@ -131,7 +139,7 @@ fn exception(args: &Bound<'_, PyTuple>) -> PyResult<PyErr> {
             },
             None => PyErr::from_value(class.call0()?),
         }
-    } else if class.is_instance_of::<pyo3::exceptions::PyBaseException>() {
+    } else if class.is_instance_of::<PyBaseException>() {
         if value.is_some() {
             return Err(PyTypeError::new_err(
                 "instance exception may not have a separate value",
