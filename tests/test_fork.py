@@ -312,6 +312,71 @@ loop.close()
     )
 
 
+@pytest.mark.parametrize(
+    "action",
+    [
+        "transport.abort()",
+        "transport.pause_reading(); transport.resume_reading()",
+        "transport.write(b'from the child')",
+        "transport.write(bytes(1 << 22)); transport.abort()",
+        "transport.abort(); goes_on(loop); loop.close()",
+        "del transport; loop.close(); gc.collect()",
+        "protocol.echo(); goes_on(loop); transport.close(); goes_on(loop)",
+    ],
+)
+def test_what_the_child_does_with_an_inherited_transport(oneloop, action):
+    run(
+        f"""
+import warnings
+class Echo(asyncio.Protocol):
+    def connection_made(self, transport):
+        self.transport = transport
+        self.data = b""
+    def data_received(self, data):
+        self.data += data
+        self.transport.write(data.upper())
+    def echo(self):
+        theirs.send(b"from the child")
+        while not self.data:
+            run_once(loop)
+        assert theirs.recv(100) == b"FROM THE CHILD"
+loop = new_event_loop()
+ours, theirs = socket.socketpair()
+ours.setblocking(False)
+protocol = Echo()
+transport = loop._make_socket_transport(ours, protocol)
+for _ in range(3):
+    run_once(loop)
+def body():
+    global transport
+    warnings.simplefilter("ignore", ResourceWarning)
+    {action}
+assert child_of(os.fork(), body) == 0
+theirs.setblocking(False)
+try:
+    while theirs.recv(1 << 22):
+        pass
+except BlockingIOError:
+    pass
+# The child has closed its own descriptors only, and the parent's loop still watches its own.
+theirs.send(b"hello")
+answer = b""
+while answer != b"HELLO":
+    run_once(loop)
+    try:
+        answer += theirs.recv(100)
+    except BlockingIOError:
+        pass
+everything_works(loop)
+transport.close()
+run_once(loop)
+assert theirs.recv(1) == b""
+loop.close()
+""",
+        "oneloop",
+    )
+
+
 def test_the_child_leaves_as_usual_with_the_loop_open(oneloop):
     """Not by os._exit: everything is finalized there, and whatever that does must not reach the parent."""
     out = run(

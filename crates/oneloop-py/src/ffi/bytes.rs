@@ -27,9 +27,31 @@ where
 {
     if capacity <= SMALL {
         let mut memory = [MaybeUninit::uninit(); SMALL];
-        return Ok(fill(&mut memory[..capacity]).map(|filled| PyBytes::new(py, filled)));
+        return match fill(&mut memory[..capacity]) {
+            Ok(filled) => copied(py, filled).map(Ok),
+            Err(refusal) => Ok(Err(refusal)),
+        };
     }
     in_place(py, capacity, fill)
+}
+
+/// A copy of `bytes`.
+///
+/// # Errors
+/// `MemoryError`, where `PyBytes::new` would panic.
+#[inline]
+pub(crate) fn copied<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    // No slice is longer than `isize::MAX`.
+    let size = bytes.len().cast_signed();
+    // SAFETY: `py` proves that the thread is attached; pointer and length are a slice's. The result is a new `bytes`, or NULL with an
+    // exception set.
+    unsafe {
+        let object = ffi::PyBytes_FromStringAndSize(bytes.as_ptr().cast(), size);
+        match Bound::from_owned_ptr_or_opt(py, object) {
+            Some(object) => Ok(object.cast_into_unchecked()),
+            None => Err(error::fetch(py)),
+        }
+    }
 }
 
 fn in_place<'py, F>(

@@ -13,6 +13,7 @@ use super::super::protocol;
 use super::StreamTransport;
 use crate::errors;
 use crate::ffi::buffer::View;
+use crate::ffi::bytes;
 use crate::names;
 
 impl StreamTransport {
@@ -64,7 +65,7 @@ impl StreamTransport {
             })
         });
         let data = match result {
-            Ok(Ok(_)) => Ok(Some(PyBytes::new(py, &buffer))),
+            Ok(Ok(_)) => bytes::copied(py, &buffer).map(Some),
             Ok(Err(error)) if is_momentary(&error) => Ok(None),
             Ok(Err(error)) => Err(errors::from_io(py, error)),
             Err(error) => Err(error),
@@ -102,8 +103,8 @@ impl StreamTransport {
     fn read_into(&self, buffer: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
         let py = buffer.py();
         let mut view = View::writable(buffer)?;
-        let bytes = view.bytes_mut()?;
-        let result = self.system_call(py, |fd| Ok(recv(fd, bytes, RecvFlags::DONTWAIT)?))?;
+        let memory = view.bytes_mut()?;
+        let result = self.system_call(py, |fd| Ok(recv(fd, memory, RecvFlags::DONTWAIT)?))?;
         match result {
             Ok((_, count)) => Ok(Some(count)),
             Err(error) if is_momentary(&error) => Ok(None),

@@ -43,7 +43,11 @@ impl StreamTransport {
             Admission::Send => match self.send(object.py(), data.bytes()) {
                 Ok(sent) if sent == data.bytes().len() => Ok(()),
                 Ok(sent) => self.queue(object, data, sent),
-                Err(error) => self.fail_to_write(object, error),
+                Err(error) => {
+                    // Whoever is told may change what was written.
+                    drop(data);
+                    self.fail_to_write(object, error)
+                }
             },
         }
     }
