@@ -16,7 +16,7 @@ from real.services import Postgres, Redis
 Factory = Callable[[], asyncio.AbstractEventLoop]
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
-DESCRIPTORS = 5000
+DESCRIPTORS = 2500
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +28,7 @@ def postgres() -> Iterator[Postgres]:
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[Redis]:
-    """A Redis of our own; tests use keys of their own names, and leave none behind."""
+    """A Redis of our own; each test finds it empty."""
     with Redis() as server:
         yield server
 
@@ -74,7 +74,7 @@ def descriptors() -> dict[int, str]:
 
 @pytest.fixture
 def many_descriptors() -> Iterator[None]:
-    """A soft limit that is high enough for thousands of connections."""
+    """A soft limit that is high enough for both ends of a thousand connections."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < DESCRIPTORS:
         pytest.fail(f"oneloop: missing prerequisite: {DESCRIPTORS} descriptors (the hard limit is {hard}: ulimit -Hn)")

@@ -310,7 +310,17 @@ def test_cleaning_up_lets_a_request_in_flight_finish(run):
     run(main())
 
 
-def test_nobody_listens(run):
+def test_nobody_listens(run, monkeypatch):
+    lookup = socket.getaddrinfo
+
+    def unknown(host, *question, **options):
+        """No test asks the network."""
+        if host == "name.invalid":
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return lookup(host, *question, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+
     async def main():
         async with aiohttp.ClientSession() as session:
             with pytest.raises(aiohttp.ClientConnectorError):

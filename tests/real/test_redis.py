@@ -22,8 +22,8 @@ def address(redis_server, request):
 async def client(address, **options):
     client = redis.asyncio.Redis(**address, **options)
     try:
+        await client.flushdb()  # whatever an earlier test did not come to
         yield client
-        await client.flushdb()
     finally:
         await client.aclose()
 
