@@ -63,7 +63,7 @@ async def _race(loop: asyncio.AbstractEventLoop, attempts: list[_Attempt], delay
                 return winner
         return await _first_success(running, None, None)
     finally:
-        await _call_off(running)
+        _call_off(running)
 
 
 async def _first_success(
@@ -87,12 +87,17 @@ async def _first_success(
     return None
 
 
-async def _call_off(running: list[asyncio.Task[socket.socket]]) -> None:
+def _call_off(running: list[asyncio.Task[socket.socket]]) -> None:
+    """End what is still being tried. Not awaited: whoever is cancelled meanwhile would lose the winner."""
     for task in running:
+        task.add_done_callback(_close_result)
         task.cancel()
-    for result in await asyncio.gather(*running, return_exceptions=True):
-        if isinstance(result, socket.socket):  # it was connected before it could be cancelled
-            result.close()
+
+
+def _close_result(task: asyncio.Task[socket.socket]) -> None:
+    # It may have been connected before it could be cancelled.
+    if not task.cancelled() and task.exception() is None:
+        task.result().close()
 
 
 async def _connect_one(

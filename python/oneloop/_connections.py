@@ -78,6 +78,7 @@ class Connections(Tls):
             raise ValueError("You must set server_hostname when using ssl without a host")
         check_tls_timeouts(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
         refuse_ssl_socket(sock)
+        is_ours = sock is None
         if host is not None or port is not None:
             if sock is not None:
                 raise ValueError("host/port and sock can not be specified at the same time")
@@ -98,6 +99,7 @@ class Connections(Tls):
             sock,
             protocol_factory,
             ssl,
+            is_ours=is_ours,
             server_side=False,
             server_hostname=host if server_hostname is None else server_hostname,
             ssl_handshake_timeout=ssl_handshake_timeout,
@@ -139,6 +141,7 @@ class Connections(Tls):
         if server_hostname is not None and not ssl:
             raise ValueError("server_hostname is only meaningful with ssl")
         check_tls_timeouts(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
+        is_ours = sock is None
         if path is not None:
             if sock is not None:
                 raise ValueError("path and sock can not be specified at the same time")
@@ -157,6 +160,7 @@ class Connections(Tls):
             sock,
             protocol_factory,
             ssl,
+            is_ours=is_ours,
             server_side=False,
             server_hostname=server_hostname,
             ssl_handshake_timeout=ssl_handshake_timeout,
@@ -190,6 +194,7 @@ class Connections(Tls):
             sock,
             protocol_factory,
             ssl,
+            is_ours=False,
             server_side=True,
             server_hostname="",
             ssl_handshake_timeout=ssl_handshake_timeout,
@@ -265,9 +270,18 @@ class Connections(Tls):
             failures.clear()  # each holds the frames that it went through, this one too
 
     async def _make_connection(
-        self, sock: socket.socket, protocol_factory: Callable[[], _ProtocolT], ssl: Any, **tls: Any
+        self,
+        sock: socket.socket,
+        protocol_factory: Callable[[], _ProtocolT],
+        ssl: Any,
+        *,
+        is_ours: bool,
+        **tls: Any,
     ) -> tuple[asyncio.Transport, _ProtocolT]:
-        """Make protocol and transport around a connected socket, which is closed if that fails."""
+        """Make protocol and transport around a connected socket.
+
+        If that fails, a socket that is ours is closed. A user's stays as it is: it may be another transport's.
+        """
         try:
             sock.setblocking(False)
             protocol = protocol_factory()
@@ -278,7 +292,8 @@ class Connections(Tls):
             else:
                 transport = self._make_socket_transport(sock, protocol, waiter)
         except BaseException:
-            sock.close()
+            if is_ours:
+                sock.close()
             raise
         await _connected(transport, waiter)
         return transport, protocol

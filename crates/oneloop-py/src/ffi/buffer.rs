@@ -6,7 +6,7 @@
 use std::mem::MaybeUninit;
 use std::slice;
 
-use pyo3::exceptions::PyBufferError;
+use pyo3::exceptions::{PyBufferError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -31,9 +31,20 @@ impl<'py> View<'py> {
     /// What can be written into an object.
     ///
     /// # Errors
-    /// As [`View::readable`], and `BufferError` if it is read-only.
+    /// `TypeError` if it is read-only or not contiguous, as what `socket.recv_into` raises.
     pub(crate) fn writable(object: &Bound<'py, PyAny>) -> PyResult<Self> {
-        Self::new(object, ffi::PyBUF_WRITABLE)
+        Self::new(object, ffi::PyBUF_WRITABLE).map_err(|error| {
+            let py = object.py();
+            match (
+                error.is_instance_of::<PyBufferError>(py),
+                object.get_type().name(),
+            ) {
+                (true, Ok(name)) => PyTypeError::new_err(format!(
+                    "a read-write bytes-like object is required, not '{name}'"
+                )),
+                _ => error,
+            }
+        })
     }
 
     fn new(object: &Bound<'py, PyAny>, flags: i32) -> PyResult<Self> {

@@ -139,7 +139,9 @@ impl<K: Kind> Transport<K> {
             Err(error) => {
                 // It never was: nothing is to be warned of.
                 transport.port.release(transport.endpoint.number(), &object);
-                transport.endpoint.forget(py);
+                if let Err(failure) = transport.endpoint.give_up(py) {
+                    failure.write_unraisable(py, Some(&object));
+                }
                 transport.detach(&object).and(Err(error))
             }
         }

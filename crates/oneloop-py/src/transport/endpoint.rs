@@ -168,6 +168,18 @@ impl Endpoint {
     }
 
     /// Lets go of a descriptor that shall not be the transport's after all: it is closed only if it was ours.
+    ///
+    /// # Errors
+    /// As [`Endpoint::close`].
+    pub(super) fn give_up(&self, py: Python<'_>) -> PyResult<()> {
+        if self.is_users.get() {
+            self.forget(py);
+        }
+        // Not left to the collector, which would warn of a socket that nobody closed.
+        self.close(py)
+    }
+
+    /// Lets go of the descriptor, for the garbage collector. One that is ours is closed.
     pub(super) fn forget(&self, py: Python<'_>) {
         drop(self.owned.take());
         drop(self.object.take(py));
