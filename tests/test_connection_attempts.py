@@ -1,0 +1,202 @@
+# mypy: allow-untyped-defs, allow-untyped-calls, no-check-untyped-defs
+"""create_connection with several addresses: in which order they are tried, which one is taken, what the errors say, and
+how happy eyeballs and interleaving go about it."""
+
+import asyncio
+import contextlib
+import inspect
+import re
+import socket
+
+import pytest
+from helpers.compare import like_asyncio
+from helpers.connecting import connect, failure
+from helpers.descriptors import none_left
+from helpers.loops import goes_on
+
+HOST = "127.0.0.1"
+
+
+@pytest.fixture
+def listener():
+    with socket.create_server((HOST, 0)) as made:
+        yield made
+
+
+@pytest.fixture
+def refusing():
+    """Makes addresses that refuse: bound, so that nobody else takes them, and not listening."""
+    with contextlib.ExitStack() as stack:
+
+        def make(host=HOST):
+            taken = stack.enter_context(socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET))
+            taken.bind((host, 0))
+            return taken.getsockname()[:2]
+
+        yield make
+
+
+def test_refused(loop_factory, refusing):
+    _, port = refusing()
+
+    def scenario(factory):
+        loop = factory()
+        seen = [failure(lambda: connect(loop, HOST, port)), failure(lambda: connect(loop, HOST, port, interleave=1))]
+        loop.close()
+        return seen
+
+    with none_left():
+        seen = like_asyncio(scenario, loop_factory)
+    assert seen[0] == ("ConnectionRefusedError", 111, f"[Errno 111] Connect call failed ('127.0.0.1', {port})")
+
+
+def resolving_to(loop, *addresses):
+    """Let the loop's own getaddrinfo answer with these."""
+
+    async def getaddrinfo(host, port, **kwargs):
+        return [
+            (socket.AF_INET6 if ":" in address[0] else socket.AF_INET, socket.SOCK_STREAM, 6, "", address)
+            for address in addresses
+        ]
+
+    loop.getaddrinfo = getaddrinfo
+
+
+def test_the_first_address_that_answers_is_taken(loop_factory, listener, refusing):
+    addresses = [refusing(), refusing("::1"), listener.getsockname(), refusing()]
+
+    def scenario(factory):
+        loop = factory()
+        resolving_to(loop, *addresses)
+        seen = connect(loop, "a name", 1)
+        loop.close()
+        return seen
+
+    with none_left():
+        assert like_asyncio(scenario, loop_factory) == (True, listener.getsockname(), True)
+
+
+@pytest.mark.parametrize("eyeballs", [{}, {"happy_eyeballs_delay": 0.01}, {"happy_eyeballs_delay": 0, "interleave": 2}])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_when_none_answers(loop_factory, refusing, eyeballs, count):
+    addresses = [refusing() for _ in range(count)]
+
+    def scenario(factory):
+        loop = factory()
+        resolving_to(loop, *addresses)
+        seen = failure(lambda: connect(loop, "a name", 1, **eyeballs))
+        resolving_to(loop, *[addresses[0]] * count)
+        same = failure(lambda: connect(loop, "a name", 1, **eyeballs))
+        loop.close()
+        return seen, same
+
+    with none_left():
+        seen, same = like_asyncio(scenario, loop_factory)
+    refused = ("ConnectionRefusedError", 111, f"[Errno 111] Connect call failed ('127.0.0.1', {addresses[0][1]})")
+    assert same == refused
+    if count > 1:
+        assert seen[0] == "OSError"
+        assert seen[2].startswith("Multiple exceptions: [Errno 111] Connect call failed ('127.0.0.1', ")
+
+
+ALL_ERRORS = "all_errors" in inspect.signature(asyncio.SelectorEventLoop.create_connection).parameters
+
+
+@pytest.mark.parametrize("eyeballs", [{}, {"happy_eyeballs_delay": 0.01}])
+def test_all_errors(loop_factory, refusing, eyeballs):
+    if not ALL_ERRORS:
+        return  # a later version's
+
+    addresses = [refusing() for _ in range(3)]
+
+    def scenario(factory):
+        loop = factory()
+        resolving_to(loop, *addresses)
+        seen = failure(lambda: connect(loop, "a name", 1, all_errors=True, **eyeballs))
+        loop.close()
+        return seen
+
+    with none_left():
+        seen = like_asyncio(scenario, loop_factory)
+    assert seen[:2] == ("ExceptionGroup", "create_connection failed")
+    assert [each[0] for each in seen[2]] == ["ConnectionRefusedError"] * 3
+
+
+def test_no_addresses(loop_factory):
+    def scenario(factory):
+        loop = factory()
+        resolving_to(loop)
+        seen = failure(lambda: connect(loop, "a name", 1))
+        loop.close()
+        return seen
+
+    assert like_asyncio(scenario, loop_factory) == ("OSError", None, "getaddrinfo() returned empty list")
+
+
+@contextlib.contextmanager
+def silent():
+    """An address that does not answer: a listener whose queue is full drops what comes."""
+    with contextlib.ExitStack() as stack:
+        full = stack.enter_context(socket.socket())
+        full.bind((HOST, 0))
+        full.listen(0)
+        for _ in range(3):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(full.getsockname())
+        yield full.getsockname()
+
+
+def test_happy_eyeballs_do_not_wait_for_who_is_silent(loop_factory, listener):
+    with silent() as address:
+        loop = loop_factory()
+        resolving_to(loop, address, listener.getsockname())
+        with none_left(loop):
+            seen = connect(loop, "a name", 1, happy_eyeballs_delay=0.02)
+        assert seen == (True, listener.getsockname(), True)
+        goes_on(loop)
+        loop.close()
+
+
+def test_happy_eyeballs_go_on_at_once_when_one_is_refused(loop_factory, listener, refusing):
+    loop = loop_factory()
+    resolving_to(loop, refusing(), listener.getsockname())
+    with none_left(loop):
+        # Were it to wait for the delay, the test would not end in its time.
+        assert connect(loop, "a name", 1, happy_eyeballs_delay=1000)[1] == listener.getsockname()
+    loop.close()
+
+
+def tried(factory, addresses, **kwargs):
+    """In which order addresses are tried, as the errors tell it."""
+    loop = factory()
+    resolving_to(loop, *addresses)
+    text = failure(lambda: connect(loop, "a name", 1, **kwargs))[2]
+    loop.close()
+    found = re.findall(r"\('([^']+)', (\d+)", text)
+    return [addresses.index((host, int(port))) for host, port in found]
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {},
+        {"interleave": 0},
+        {"interleave": 1},
+        {"interleave": 2},
+        {"interleave": 3},
+        {"interleave": 9},
+        {"happy_eyeballs_delay": 1000},
+        {"happy_eyeballs_delay": 1000, "interleave": 2},
+        {"happy_eyeballs_delay": 1000, "interleave": 0},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("families", ["6664", "666444", "464646", "6444"])
+def test_interleaving(loop_factory, refusing, families, kwargs):
+    addresses = [refusing("::1" if family == "6" else HOST) for family in families]
+    with none_left():
+        order = like_asyncio(lambda factory: tried(factory, addresses, **kwargs), loop_factory)
+    assert sorted(order) == list(range(len(families)))
+    if not kwargs:
+        assert order == sorted(order)
