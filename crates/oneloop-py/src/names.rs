@@ -55,6 +55,7 @@ strings! {
     _source_traceback,
     _warn_unawaited_coroutine,
     _write_ready,
+    abort,
     accept,
     add_done_callback,
     buffer_updated,

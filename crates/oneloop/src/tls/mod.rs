@@ -319,7 +319,11 @@ impl Session {
     /// Whether the transport below is to be given what is encrypted. Its wish to be given no more counts until everything is done: then
     /// it is about to be closed, and sends what it was given.
     pub fn may_send(&self) -> bool {
-        !self.writing_blocked || self.phase == Phase::ShutDown
+        match self.phase {
+            Phase::ShutDown => true,
+            Phase::Ended => false,
+            _ => !self.writing_blocked,
+        }
     }
 
     // The end.
@@ -391,6 +395,11 @@ impl Session {
     /// Nothing is exchanged any more, for an error or since the user aborts.
     pub fn end(&mut self) {
         self.phase = Phase::Ended;
+    }
+
+    /// Whether nothing is exchanged any more.
+    pub fn is_over(&self) -> bool {
+        self.phase == Phase::Ended
     }
 
     /// The transport below is gone; whether the protocol is to be told.

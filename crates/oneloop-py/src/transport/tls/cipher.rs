@@ -1,15 +1,17 @@
 //! The TLS object and its two memory buffers, behind bound methods that are looked up once.
 //!
-//! OpenSSL's state must not be entered twice at once. A callback of its own (`sni_callback`, `_msg_callback`) runs Python in the middle of
-//! a call, and `ssl` lets go of the GIL meanwhile, so another thread may come, too: whoever finds the object in use is told so
-//! ([`Outcome::Busy`]) and tries again in an entry of its own.
+//! OpenSSL's state must not be entered twice at once, and the buffers are part of it. A callback of its own (`sni_callback`,
+//! `_msg_callback`) runs Python in the middle of a call, and `ssl` lets go of the GIL meanwhile, so another thread may come, too. Whoever
+//! finds the object in use is told so ([`Outcome::Busy`]) and tries again in an entry of its own; what comes from the peer meanwhile is put
+//! aside, and what is to be sent is left to who is in the middle of the call.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::settings::Settings;
+use crate::ffi::buffer::View;
 use crate::ffi::call;
 use crate::ffi::raw_type::{Halt, Visit};
 use crate::ffi::slot::Slot;
@@ -39,6 +41,8 @@ pub(super) struct Cipher {
     feed: Slot,
     drain: Slot,
     is_used: Cell<bool>,
+    /// What came from the peer while the object was in use.
+    aside: RefCell<Vec<u8>>,
     /// What was received last ends in the middle of a record, whose first part the object has taken in.
     is_mid_record: Cell<bool>,
 }
@@ -65,6 +69,7 @@ impl Cipher {
             incoming: Slot::new(Some(incoming)),
             outgoing: Slot::new(Some(outgoing)),
             is_used: Cell::new(false),
+            aside: RefCell::default(),
             is_mid_record: Cell::new(false),
         })
     }
@@ -84,10 +89,29 @@ impl Cipher {
     /// # Errors
     /// What `MemoryBIO.write` raises.
     pub(super) fn feed(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        if self.is_used() {
+            let view = View::readable(data)?;
+            self.aside.borrow_mut().extend_from_slice(view.bytes());
+            return Ok(());
+        }
+        self.feed_aside(data.py())?;
+        self.feed_now(data)
+    }
+
+    fn feed_now(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
         match self.feed.get(data.py()) {
             Some(feed) => call::with(&feed, [data]).map(drop),
             None => Ok(()),
         }
+    }
+
+    /// Takes what was put aside.
+    fn feed_aside(&self, py: Python<'_>) -> PyResult<()> {
+        if self.aside.borrow().is_empty() {
+            return Ok(());
+        }
+        let aside = self.aside.take();
+        self.feed_now(PyBytes::new(py, &aside).as_any())
     }
 
     /// What is to be sent to the peer, if there is anything.
@@ -96,7 +120,9 @@ impl Cipher {
     /// What `MemoryBIO.read` raises.
     pub(super) fn drain<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         match self.drain.get(py) {
-            Some(drain) if self.outgoing(py)? > 0 => call::with(&drain, []).map(Some),
+            Some(drain) if !self.is_used() && self.outgoing(py)? > 0 => {
+                call::with(&drain, []).map(Some)
+            }
             _ => Ok(None),
         }
     }
@@ -106,6 +132,9 @@ impl Cipher {
     /// # Errors
     /// What `MemoryBIO.pending` raises.
     pub(super) fn incoming(&self, py: Python<'_>) -> PyResult<usize> {
+        if !self.is_used() {
+            self.feed_aside(py)?;
+        }
         pending(py, &self.incoming)
     }
 
@@ -211,9 +240,11 @@ impl Cipher {
         let Some(method) = slot.get(py) else {
             return Ok(Outcome::Again);
         };
-        if self.is_used.replace(true) {
+        if self.is_used() {
             return Ok(Outcome::Busy);
         }
+        self.feed_aside(py)?;
+        self.is_used.set(true);
         let result = body(&method);
         self.is_used.set(false);
         match result {
@@ -228,6 +259,7 @@ impl Cipher {
         for slot in self.slots() {
             drop(slot.take(py));
         }
+        self.aside.take();
     }
 
     /// Shows its objects to the garbage collector.

@@ -114,9 +114,11 @@ impl Layer {
         let Some(below) = self.below.get(py) else {
             return Ok(());
         };
-        let none = py.None().into_bound(py);
-        let exception = exception.unwrap_or(&none);
-        call::method(names::_force_close(py), [&below, exception]).map(drop)
+        match exception {
+            Some(exception) => call::method(names::_force_close(py), [&below, exception]),
+            None => call::method(names::abort(py), [&below]),
+        }
+        .map(drop)
     }
 
     /// Follows `asyncio.BaseProtocol.connection_lost`: the protocol above is told by an entry of its own, if it knew of the connection.

@@ -67,9 +67,6 @@ impl Layer {
 
     fn deliver(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = object.py();
-        if !self.session(|session| session.may_deliver()) {
-            return Ok(());
-        }
         let mut rest = Rest::More;
         while rest == Rest::More && self.session(|session| session.may_deliver()) {
             let waiting = self.cipher.incoming(py)?;
@@ -88,6 +85,7 @@ impl Layer {
             self.tell_end_of_input(object)?;
             self.close(object)?;
         }
+        // Also if the user has paused reading: the handshake's last message may wait to be sent.
         self.encrypt(object)?;
         self.send(object)
     }

@@ -179,6 +179,9 @@ impl Layer {
     /// Tells the protocol above to write no more, or to go on.
     pub(super) fn control_writing(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = object.py();
+        if self.session(|session| session.is_over()) {
+            return Ok(());
+        }
         // The usual case: nothing waits here, since the transport below has it.
         let is_clear = self.waiting() == 0 && self.session(|session| session.may_send());
         let size = if is_clear {

@@ -227,6 +227,7 @@ fn base() -> Vec<Method<Surface>> {
             c"_force_close($self, /, exc)\n--\n\nClose the transport at once, for an error.",
             |object, surface: &Surface, arguments: Arguments<'_, '_>| {
                 let [exception] = arguments.bind("_force_close", ["exc"], 1)?;
+                let exception = exception.filter(|exception| !exception.is_none());
                 surface.abort(object.py(), exception.as_deref())?;
                 none(object.py())
             },
