@@ -1,0 +1,486 @@
+# mypy: allow-untyped-defs, allow-untyped-calls, no-check-untyped-defs
+"""TLS with the user's own context, as client and as server: bytes arrive, and what the handshake agreed on is told.
+
+How connections end is in test_tls_ends, flow control in test_tls_flow_control, `start_tls` in test_tls_start.
+"""
+
+import asyncio
+import gc
+import hashlib
+import os
+import ssl
+import weakref
+
+import pytest
+from helpers.compare import like_asyncio
+from helpers.peers import connected_pair
+from helpers.recorder import BufferedRecorder, Recorder
+from helpers.scene import until
+from helpers.tls import (
+    HOST,
+    SIDES,
+    VERSIONS,
+    Peer,
+    buffered,
+    client_context,
+    same,
+    server_context,
+    start,
+    tls_scene,
+)
+
+SIZES = [1, 2, 100, 16383, 16384, 16385, 65536, 300_000, 1_000_003]
+
+
+@pytest.mark.parametrize("version", VERSIONS, ids=lambda version: version.name)
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("recorder", [Recorder, buffered])
+def test_bytes_arrive_both_ways(loop_factory, side, version, recorder):
+    with tls_scene(loop_factory, side, recorder(), version=version) as stage:
+        assert stage.transport.get_extra_info("ssl_object").version() == version.name.replace("_", ".")
+        for size in SIZES:
+            stage.exchange(os.urandom(size), os.urandom(min(size, 100_000)))
+        assert stage.protocol.names[0] == "made"
+        assert set(stage.protocol.names) <= {"made", "data", "pause", "resume"}
+
+
+@pytest.mark.parametrize("buffer", [1, 7, 1000, 16384, 100_000])
+@pytest.mark.parametrize("make", [bytearray, lambda size: memoryview(bytearray(size))], ids=["bytearray", "memoryview"])
+def test_a_protocol_s_own_buffer_of_any_size(oneloop, buffer, make):
+    # On ours only: asyncio slices a bytearray, and then decrypts into the copy.
+    protocol = BufferedRecorder()
+    protocol.buffer = make(buffer)
+    with tls_scene(oneloop.new_event_loop, protocol=protocol) as stage:
+        data = os.urandom(50_000)
+        stage.exchange(b"", data)
+
+
+def test_many_small_pieces_arrive_in_order(loop_factory):
+    with tls_scene(loop_factory) as stage:
+        pieces = [bytes([number % 256]) * (number % 97) for number in range(2000)]
+
+        def write():
+            for piece in pieces:
+                stage.transport.write(piece)
+
+        stage.call(write)
+        whole = b"".join(pieces)
+        stage.until(lambda: (stage.peer.read(), len(stage.peer.data) == len(whole))[1])
+        assert stage.peer.data == whole
+        stage.call(stage.transport.writelines, pieces)
+        stage.until(lambda: (stage.peer.read(), len(stage.peer.data) == 2 * len(whole))[1])
+        assert stage.peer.data == 2 * whole
+
+
+@pytest.mark.parametrize("wrap", [bytes, bytearray, memoryview, lambda data: memoryview(bytearray(data))[::1]])
+def test_what_can_be_written(loop_factory, wrap):
+    with tls_scene(loop_factory) as stage:
+        for size in (0, 1, 20_000):
+            data = os.urandom(size)
+            before = len(stage.peer.data)
+            stage.call(stage.transport.write, wrap(data))
+            stage.until(lambda size=size, before=before: (stage.peer.read(), len(stage.peer.data) - before == size)[1])
+            assert stage.peer.data[before:] == data
+
+
+def test_a_bytearray_may_be_changed_after_it_was_written(oneloop):
+    # On ours only: asyncio keeps the object itself until the handshake is done.
+    contexts = {"client": client_context(), "server": server_context()}
+    loop = oneloop.new_event_loop()
+    ours, theirs = connected_pair("socketpair")
+    protocol = Recorder(made=lambda transport: write(transport))
+
+    def write(transport):
+        data = bytearray(b"first")
+        transport.write(data)
+        data[:] = b"other"
+        transport.writelines([data])
+        data[:] = b"third"
+
+    with theirs:
+        peer = Peer(theirs, contexts["server"], "server")
+        task = start(loop, ours, "client", contexts["client"], protocol)
+        until(loop, lambda: peer.handshake() and task.done())
+        until(loop, lambda: (peer.read(), len(peer.data) == 10)[1])
+        assert peer.data == b"firstother"
+        task.result()[0].abort()
+        until(loop, lambda: "lost" in protocol.names)
+    loop.close()
+
+
+def test_what_cannot_be_written(loop_factory):
+    def scenario(factory):
+        with tls_scene(factory) as stage:
+            wrong = [None, 1, "text", [b"bytes"], object]
+            return [stage.call(stage.transport.write, value) for value in wrong], stage.trace, stage.reports
+
+    like_asyncio(scenario, loop_factory)
+
+
+def test_writelines_of_something_else(loop_factory):
+    def scenario(factory):
+        seen = []
+        for lines in [None, 1, [1], [None]]:
+            with tls_scene(factory) as stage:
+                seen.append(stage.call(stage.transport.writelines, lines))
+                stage.step(3)
+                seen.append((stage.trace, stage.reports))
+        return seen
+
+    like_asyncio(scenario, loop_factory)
+
+
+def test_a_piece_that_is_no_bytes_ends_the_connection(loop_factory):
+    with tls_scene(loop_factory) as stage:
+        assert stage.call(stage.transport.writelines, [b"bytes", "text"]) is None
+        stage.until_lost()
+        (report,) = stage.reports
+        assert report["message"] == "Fatal error on SSL protocol"
+        assert report["exception"].startswith("TypeError(")
+        assert report["protocol"] == "<TLS PROTOCOL>"
+        assert stage.trace[-1][1].startswith("TypeError: ")
+
+
+# What a transport tells.
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_extra_info(loop_factory, side):
+    with tls_scene(loop_factory, side, kind="tcp") as stage:
+        info = stage.transport.get_extra_info
+        ssl_object = info("ssl_object")
+        assert isinstance(ssl_object, ssl.SSLObject)
+        assert isinstance(info("sslcontext"), ssl.SSLContext)
+        assert info("cipher") == ssl_object.cipher() == stage.peer.tls.cipher()
+        assert info("compression") is None
+        assert info("peercert") == ssl_object.getpeercert()
+        if side == "client":
+            assert ("DNS", HOST) in info("peercert")["subjectAltName"]
+        else:
+            assert info("peercert") is None
+        assert info("socket").fileno() > 0
+        assert info("peername") == stage.peer.sock.getsockname()
+        assert info("sockname") == stage.peer.sock.getpeername()
+        assert info("something else") is None
+        assert info("something else", 7) == info("something else", default=7) == 7
+        stage.call(stage.transport.abort)
+        stage.until_lost()
+        # As asyncio's: what the transport below told is gone with it, the rest stays.
+        assert info("peername") is None
+        assert info("socket", 7) == 7
+        assert info("cipher") == ssl_object.cipher()
+
+
+def test_what_a_transport_is(loop_factory):
+    with tls_scene(loop_factory) as stage:
+        transport = stage.transport
+        assert isinstance(transport, asyncio.Transport)
+        assert "ssl" in type(transport).__name__.lower()
+        assert transport._start_tls_compatible is True
+        assert transport._sendfile_compatible is asyncio.constants._SendfileMode.FALLBACK
+        assert transport._protocol_paused is False
+        assert transport._loop is stage.loop
+        assert transport.can_write_eof() is False
+        assert stage.call(transport.write_eof) == ("NotImplementedError", "")
+        assert transport.is_reading() is True
+        assert transport.is_closing() is False
+        assert transport.get_write_buffer_size() == transport.get_read_buffer_size() == 0
+        assert transport.get_protocol() is stage.protocol
+        transport.note = "as on asyncio's"
+        assert weakref.ref(transport)() is transport
+        assert transport.__dict__ == {"note": "as on asyncio's"} or "note" in transport.__dict__
+
+
+def test_another_protocol(loop_factory):
+    with tls_scene(loop_factory) as stage:
+        second, third = buffered(), Recorder()
+        for protocol in (second, third):
+            stage.call(stage.transport.set_protocol, protocol)
+            assert stage.transport.get_protocol() is protocol
+            stage.peer.write(b"for you")
+            stage.until(lambda protocol=protocol: protocol.data == b"for you")
+        stage.call(stage.transport.abort)
+        stage.until(lambda: "lost" in third.names)
+        assert stage.trace == [("made",)]
+        assert second.trace == [("data", b"for you")]
+        stage.protocol.trace.append(("lost", None))
+
+
+# The handshake.
+
+
+def handshake(loop_factory, side, ours, theirs, **tls):
+    """Shake hands and abort: what the call returned or raised, what was seen, and the peer."""
+    loop = loop_factory()
+    seen = []
+    loop.set_exception_handler(lambda _, context: seen.append(same(context["message"])))
+    end, other = connected_pair("socketpair")
+    protocol = Recorder()
+    with other:
+        peer = Peer(other, theirs, "client" if side == "server" else "server")
+        task = start(loop, end, side, ours, protocol, **tls)
+
+        def done():
+            if not peer.ended:
+                try:
+                    peer.handshake()
+                except ssl.SSLError as error:
+                    seen.append(error.reason)
+                    other.close()
+                    peer.ended = True
+            return task.done()
+
+        until(loop, done)
+        try:
+            transport, _ = task.result()
+        except OSError as error:
+            outcome = type(error).__name__, same(error)
+        else:
+            outcome = transport.get_extra_info("ssl_object")
+            transport.abort()
+            until(loop, lambda: "lost" in protocol.names)
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    return outcome, protocol.names, seen, peer
+
+
+@pytest.mark.parametrize("version", VERSIONS, ids=lambda version: version.name)
+def test_a_server_that_nobody_vouches_for(loop_factory, version):
+    def scenario(factory):
+        return handshake(factory, "client", client_context(version), server_context("stranger"))[:3]
+
+    outcome, trace, seen = like_asyncio(scenario, loop_factory)
+    assert outcome[0] == "SSLCertVerificationError"
+    assert "CERTIFICATE_VERIFY_FAILED" in outcome[1]
+    assert (trace, seen) == ([], [])
+
+
+def test_a_server_of_another_name(loop_factory):
+    def scenario(factory):
+        return handshake(factory, "client", client_context(), server_context(), server_hostname="elsewhere.test")[:3]
+
+    outcome, trace, seen = like_asyncio(scenario, loop_factory)
+    assert outcome[0] == "SSLCertVerificationError"
+    assert "elsewhere.test" in outcome[1]
+    assert (trace, seen) == ([], [])
+
+
+def test_any_name_and_no_name(loop_factory):
+    context = client_context()
+    context.check_hostname = False
+    for name in ("elsewhere.test", ""):
+        outcome, *_ = handshake(loop_factory, "client", context, server_context(), server_hostname=name)
+        assert isinstance(outcome, ssl.SSLObject)
+        assert outcome.server_hostname == (name or None)
+
+
+def test_a_client_that_does_not_believe_us(loop_factory):
+    def scenario(factory):
+        return handshake(factory, "server", server_context("stranger"), client_context())[:3]
+
+    outcome, trace, seen = like_asyncio(scenario, loop_factory)
+    # TLS 1.3: the server is done when the client finds out.
+    assert seen == ["CERTIFICATE_VERIFY_FAILED"]
+    assert isinstance(outcome, tuple) == (trace == [])
+
+
+def test_no_version_in_common(loop_factory):
+    old, new = VERSIONS
+    for side, ours, theirs in [
+        ("client", client_context(old), server_context(version=new)),
+        ("server", server_context(version=new), client_context(old)),
+    ]:
+        outcome, trace, *_ = handshake(loop_factory, side, ours, theirs)
+        assert outcome[0] in ("SSLError", "ConnectionResetError")
+        assert trace == []
+
+
+def test_application_protocols(loop_factory):
+    for side in SIDES:
+        ours, theirs = server_context(), client_context()
+        if side == "client":
+            ours, theirs = theirs, ours
+        ours.set_alpn_protocols(["h2", "http/1.1"])
+        theirs.set_alpn_protocols(["http/1.1"])
+        outcome, *_, peer = handshake(loop_factory, side, ours, theirs)
+        assert outcome.selected_alpn_protocol() == "http/1.1"
+        assert peer.tls.selected_alpn_protocol() == "http/1.1"
+
+
+@pytest.mark.parametrize("version", VERSIONS, ids=lambda version: version.name)
+def test_a_client_s_certificate(loop_factory, version):
+    ours, theirs = server_context(version=version), client_context()
+    ours.verify_mode = ssl.CERT_REQUIRED
+    ours.load_verify_locations(os.path.join(os.path.dirname(__file__), "certificates", "ca.pem"))
+    theirs.load_cert_chain(os.path.join(os.path.dirname(__file__), "certificates", "client.pem"))
+    outcome, trace, *_ = handshake(loop_factory, "server", ours, theirs)
+    assert outcome.getpeercert()["subject"] == ((("commonName", "a client"),),)
+    assert trace == ["made", "lost"]
+    # Without one.
+    outcome, trace, *_ = handshake(loop_factory, "server", ours, client_context())
+    assert outcome[0] == "SSLError"
+    assert "PEER_DID_NOT_RETURN_A_CERTIFICATE" in outcome[1]
+    assert trace == []
+
+
+def test_an_sni_callback_may_change_the_context(loop_factory):
+    seen = []
+    ours, other = server_context("stranger"), server_context()
+
+    def choose(ssl_object, name, context):
+        seen.append((name, context is ours))
+        ssl_object.context = other
+
+    ours.sni_callback = choose
+    outcome, *_ = handshake(loop_factory, "server", ours, client_context())
+    assert isinstance(outcome, ssl.SSLObject)
+    assert seen == [(HOST, True)]
+
+
+@pytest.mark.parametrize("version", VERSIONS, ids=lambda version: version.name)
+def test_a_session_is_resumed(loop_factory, version):
+    """Tickets come with the handshake (1.2) or after it (1.3): the transport lets OpenSSL see them."""
+    ours, theirs = client_context(version), server_context()
+    reused = []
+
+    class Sessions(ssl.SSLObject):
+        session_to_use = None
+
+        @classmethod
+        def _create(cls, *args, **kwargs):
+            kwargs["session"] = cls.session_to_use
+            return super()._create(*args, **kwargs)
+
+    ours.sslobject_class = Sessions
+    loop = loop_factory()
+    for _ in range(2):
+        end, other = connected_pair("socketpair")
+        protocol = Recorder()
+        with other:
+            peer = Peer(other, theirs, "server")
+            task = start(loop, end, "client", ours, protocol)
+            until(loop, lambda task=task, peer=peer: peer.handshake() and task.done())
+            transport, _ = task.result()
+            peer.write(b"after the tickets")
+            until(loop, lambda protocol=protocol: protocol.data)
+            ssl_object = transport.get_extra_info("ssl_object")
+            reused.append(ssl_object.session_reused)
+            Sessions.session_to_use = ssl_object.session
+            transport.abort()
+            until(loop, lambda protocol=protocol: "lost" in protocol.names)
+    loop.close()
+    assert reused == [False, True]
+
+
+def test_a_peer_that_speaks_no_tls(loop_factory):
+    def scenario(factory):
+        seen = []
+        for side in SIDES:
+            loop = factory()
+            end, other = connected_pair("socketpair")
+            protocol = Recorder()
+            context = client_context() if side == "client" else server_context()
+            with other:
+                other.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                task = start(loop, end, side, context, protocol)
+                until(loop, task.done)
+                seen.append((type(task.exception()).__name__, same(task.exception()), protocol.trace))
+            loop.close()
+        return seen
+
+    seen = like_asyncio(scenario, loop_factory)
+    assert [name for name, *_ in seen] == ["SSLError", "SSLError"]
+
+
+def test_a_peer_that_leaves_in_the_handshake(loop_factory):
+    def scenario(factory):
+        loop = factory()
+        end, other = connected_pair("socketpair")
+        protocol = Recorder()
+        task = start(loop, end, "client", client_context(), protocol)
+        until(loop, lambda: other.recv(1 << 16) if loop.run_until_complete(asyncio.sleep(0)) is None else None)
+        other.close()
+        until(loop, task.done)
+        error = task.exception()
+        loop.close()
+        return type(error).__name__, same(error), protocol.trace
+
+    assert like_asyncio(scenario, loop_factory) == ("ConnectionResetError", "", [])
+
+
+# Much, and the same again.
+
+
+@pytest.mark.parametrize("version", VERSIONS, ids=lambda version: version.name)
+def test_an_echo_of_many_bytes(loop_factory, version):
+    total = 48 << 20
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        sent, received = runner.run(_echo(total, version))
+    assert sent == received
+
+
+def test_an_echo_of_a_gibibyte(oneloop):
+    with asyncio.Runner(loop_factory=oneloop.new_event_loop) as runner:
+        sent, received = runner.run(_echo(1 << 30, None))
+    assert sent == received
+
+
+async def _echo(total, version):
+    loop = asyncio.get_running_loop()
+
+    async def serve(reader, writer):
+        while data := await reader.read(1 << 18):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=server_context(version=version))
+    sock = await asyncio.to_thread(_connected_to, server.sockets[0].getsockname())
+    reader, writer = await asyncio.open_connection(sock=sock, ssl=client_context(), server_hostname=HOST)
+    block = os.urandom(1 << 20)
+    sent, received = hashlib.blake2b(), hashlib.blake2b()
+
+    async def send():
+        for number in range(total // len(block)):
+            piece = number.to_bytes(8, "big") + block[8:]
+            sent.update(piece)
+            writer.write(piece)
+            await writer.drain()
+
+    sending = loop.create_task(send())
+    left = total
+    while left:
+        data = await reader.read(1 << 18)
+        assert data, "the echo ended early"
+        received.update(data)
+        left -= len(data)
+    await sending
+    writer.close()
+    await writer.wait_closed()
+    server.close()
+    await server.wait_closed()
+    return sent.digest(), received.digest()
+
+
+def _connected_to(address):
+    import socket
+
+    return socket.create_connection(address)
+
+
+def test_nothing_is_left_of_a_connection(loop_factory):
+    """Objects are gone when the last reference is: no cycle holds them until a collection."""
+    gc.disable()
+    try:
+        with tls_scene(loop_factory) as stage:
+            stage.exchange(b"a", b"b")
+            stage.call(stage.transport.close)
+            stage.until(lambda: stage.peer.read() == b"" and stage.peer.told_end)
+            stage.peer.unwrap()
+            stage.until_lost()
+            stage.step(2)
+            references = [weakref.ref(stage.transport), weakref.ref(stage.transport.get_extra_info("ssl_object"))]
+            stage.transport = stage.protocol.transport = None
+            assert [reference() for reference in references] == [None, None]
+    finally:
+        gc.enable()
