@@ -533,6 +533,82 @@ def test_a_system_that_cannot_send_files(loop: Any, tmp_path: Path, monkeypatch:
         assert sending.file.tell() == 0
 
 
+class FailingSocket(socket.socket):
+    """A socket one of whose methods fails."""
+
+    fails = "none"
+
+    def bind(self, address: Any) -> None:
+        if self.fails == "bind":
+            raise OSError(errno.EADDRNOTAVAIL, "no such address")
+        super().bind(address)
+
+    def setblocking(self, flag: bool) -> None:
+        if self.fails == "setblocking":
+            raise OSError(errno.EIO, "broken")
+        super().setblocking(flag)
+
+
+@pytest.mark.parametrize("method", ["bind", "setblocking"])
+def test_a_datagram_socket_that_fails_is_closed(
+    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    loop.run_until_complete(asyncio.sleep(0))
+    before = descriptors()
+    monkeypatch.setattr(FailingSocket, "fails", method)
+    monkeypatch.setattr(socket, "socket", FailingSocket)
+    opening = loop.create_datagram_endpoint(asyncio.DatagramProtocol, local_addr=("127.0.0.1", 0))
+    with pytest.raises(OSError, match="no such address" if method == "bind" else "broken"):
+        loop.run_until_complete(opening)
+    assert descriptors() == before
+
+
+def test_a_datagram_socket_that_cannot_be_opened(
+    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_socket(*_: object, **__: object) -> socket.socket:
+        raise OSError(errno.EMFILE, "no more")
+
+    monkeypatch.setattr(socket, "socket", no_socket)
+    for given in ({"family": socket.AF_INET}, {"local_addr": ("127.0.0.1", 0)}):
+        opening = loop.create_datagram_endpoint(asyncio.DatagramProtocol, **given)  # type: ignore[arg-type]
+        with pytest.raises(OSError, match="no more"):
+            loop.run_until_complete(opening)
+
+
+@pytest.mark.parametrize("value", [None, -1], ids=["no constant", "no option"])
+def test_datagrams_on_a_port_of_several_where_that_does_not_exist(
+    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch, value: int | None
+) -> None:
+    if value is None:
+        monkeypatch.delattr(socket, "SO_REUSEPORT")
+    else:
+        monkeypatch.setattr(socket, "SO_REUSEPORT", value)
+    opening = loop.create_datagram_endpoint(asyncio.DatagramProtocol, local_addr=("127.0.0.1", 0), reuse_port=True)
+    with pytest.raises(ValueError, match=r"^reuse_port not supported by socket module"):
+        loop.run_until_complete(opening)
+
+
+def test_a_datagram_endpoint_s_name_without_an_address(loop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [])
+    opening = loop.create_datagram_endpoint(asyncio.DatagramProtocol, local_addr=("a.name", 0))
+    with pytest.raises(OSError, match=r"^getaddrinfo\(\) returned empty list$"):
+        loop.run_until_complete(opening)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_datagram_endpoint_s_literal_is_not_looked_up(loop: Any, host: str) -> None:
+    async def getaddrinfo(*_: object, **__: object) -> list[Any]:
+        raise AssertionError("asked")
+
+    loop.getaddrinfo = getaddrinfo
+    opening = loop.create_datagram_endpoint(asyncio.DatagramProtocol, local_addr=(host, 0), reuse_port=True)
+    transport, _ = loop.run_until_complete(opening)
+    assert transport.get_extra_info("sockname")[0] == host
+    transport.close()
+    loop.run_until_complete(asyncio.sleep(0))
+
+
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.EPERM])
 def test_a_handler_whose_default_cannot_be_restored(
     loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch, number: int

@@ -23,6 +23,7 @@ _TaskFactory = Callable[..., asyncio.Future[Any]]
 
 if sys.version_info >= (3, 14):
     __all__ = [
+        "DatagramTransport",
         "Handle",
         "Loop",
         "NativeCoroutine",
@@ -40,6 +41,7 @@ if sys.version_info >= (3, 14):
     ]
 else:
     __all__ = [
+        "DatagramTransport",
         "Handle",
         "Loop",
         "NativeCoroutine",
@@ -118,10 +120,21 @@ class NativeCoroutine(Coroutine[Any, Any, _T_co]):
 class SocketTransport(asyncio.Transport):
     """A stream transport over a TCP or Unix socket; follows ``asyncio.Transport``. Only the loop makes them."""
 
+    _sock: Final[socket.socket | None]
     _start_tls_compatible: Final[bool]
     def _force_close(self, exc: BaseException | None) -> None: ...
     def _read_ready(self) -> None: ...
     def _write_ready(self) -> None: ...
+    def _call_connection_lost(self) -> None: ...
+
+@final
+class DatagramTransport(asyncio.Transport, asyncio.DatagramTransport):
+    """A transport for datagrams; follows ``asyncio.DatagramTransport``. Only the loop makes them."""
+
+    _sock: Final[socket.socket | None]
+    def _force_close(self, exc: BaseException | None) -> None: ...
+    def _read_ready(self) -> None: ...
+    def _sendto_ready(self) -> None: ...
     def _call_connection_lost(self) -> None: ...
 
 @final
@@ -394,6 +407,14 @@ class Loop:
         server: asyncio.Server | None = None,
         context: Context | None = None,
     ) -> SocketTransport: ...
+    def _make_datagram_transport(
+        self,
+        sock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        address: Any = None,
+        waiter: asyncio.Future[Any] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> DatagramTransport: ...
     def _make_read_pipe_transport(
         self,
         pipe: _HasFileno,

@@ -16,8 +16,5 @@ class MissingMethods:
 
     # Transports.
 
-    async def create_datagram_endpoint(self, *args: Any, **kwargs: Any) -> Never:
-        raise _not_yet("create_datagram_endpoint")
-
     async def sendfile(self, *args: Any, **kwargs: Any) -> Never:
         raise _not_yet("sendfile")

@@ -14,7 +14,6 @@ import inspect
 import itertools
 import os
 import socket
-import stat
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Sequence
@@ -22,6 +21,7 @@ from typing import Any
 
 from . import _addresses, _core
 from ._addresses import AddressInfo
+from ._binding import has_file, remove_own, remove_stale, set_reuse_port
 from ._checks import (
     check_server_tls,
     logger,
@@ -309,7 +309,7 @@ class Servers(_core.Loop, asyncio.AbstractEventLoop):
         self._stop_accepting(sock)
         sock.close()
         if path is not None:
-            _remove_file(path, inode)
+            remove_own(path, inode)
 
     def _stop_accepting(self, sock: socket.socket) -> None:
         listener = self._listeners.pop(sock, None)
@@ -318,7 +318,7 @@ class Servers(_core.Loop, asyncio.AbstractEventLoop):
 
     def _remember_file(self, sock: socket.socket) -> None:
         path = sock.getsockname()
-        if _has_file(path):
+        if has_file(path):
             with contextlib.suppress(FileNotFoundError):  # somebody was quicker
                 self._socket_files[sock] = os.stat(path).st_ino
 
@@ -336,23 +336,12 @@ class _Options:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, True)
         # Linux allows it on no other family.
         if self._reuse_port and sock.family in (socket.AF_INET, socket.AF_INET6):
-            _set_reuse_port(sock)
+            set_reuse_port(sock)
         if self._keep_alive:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, True)
         if sock.family == socket.AF_INET6:
             # Each family has a socket of its own: getaddrinfo() names them both where both are wanted.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, True)
-
-
-def _set_reuse_port(sock: socket.socket) -> None:
-    if not hasattr(socket, "SO_REUSEPORT"):
-        raise ValueError("reuse_port not supported by socket module")
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    except OSError:
-        raise ValueError(
-            "reuse_port not supported by socket module, SO_REUSEPORT defined but not implemented."
-        ) from None
 
 
 def _several(host: Any) -> list[Any]:
@@ -366,8 +355,8 @@ def _several(host: Any) -> list[Any]:
 def _bind_unix(path: str | bytes) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        if _has_file(path):
-            _remove_stale(path)
+        if has_file(path):
+            remove_stale(path)
         sock.bind(path)
     except OSError as failure:
         sock.close()
@@ -378,29 +367,3 @@ def _bind_unix(path: str | bytes) -> socket.socket:
         sock.close()
         raise
     return sock
-
-
-def _has_file(path: str | bytes) -> bool:
-    """Whether it is a file's path: not an abstract name, and not the empty one, for which the kernel makes up such."""
-    return bool(path) and path[0] not in (0, "\x00")
-
-
-def _remove_stale(path: str | bytes) -> None:
-    try:
-        if stat.S_ISSOCK(os.stat(path).st_mode):
-            os.remove(path)
-    except FileNotFoundError:
-        pass
-    except OSError as failure:
-        # One may be allowed to make a socket here and not to look; binding tells.
-        logger().error("Unable to check or remove stale UNIX socket %r: %r", path, failure)
-
-
-def _remove_file(path: str | bytes, inode: int | None) -> None:
-    try:
-        if os.stat(path).st_ino == inode:
-            os.unlink(path)
-    except FileNotFoundError:
-        pass
-    except OSError as failure:
-        logger().error("Unable to clean up listening UNIX socket %r: %r", path, failure)

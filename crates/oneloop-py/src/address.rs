@@ -20,7 +20,8 @@ pub(crate) fn to_python(py: Python<'_>, address: SocketAddr) -> PyResult<Bound<'
         SocketAddr::V6(address) => (
             ipv6(py, *address.ip())?,
             address.port(),
-            address.flowinfo(),
+            // Rust keeps it as it is on the wire.
+            u32::from_be(address.flowinfo()),
             address.scope_id(),
         )
             .into_pyobject(py)?

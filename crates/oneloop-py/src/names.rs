@@ -51,6 +51,7 @@ strings! {
     _log_destroy_pending,
     _proceed,
     _read_ready,
+    _sendto_ready,
     _set_running_loop,
     _source_traceback,
     _warn_unawaited_coroutine,
@@ -79,12 +80,14 @@ strings! {
     context,
     create_default_context,
     data_received,
+    datagram_received,
     debug,
     detach,
     do_handshake,
     done,
     eof_received,
     errno,
+    error_received,
     exc_info,
     exception,
     f_back,
@@ -142,7 +145,7 @@ strings! {
     ssl_object,
     sslcontext,
     time,
-    #[cfg(Py_3_12)] tobytes,
+    tobytes,
     unwrap,
     wait,
     warn_on_full_buffer,
@@ -182,6 +185,7 @@ pub(crate) fn r#loop(py: Python<'_>) -> &Bound<'_, PyString> {
 imports! {
     handle_class: PyType = "asyncio", "Handle";
     timer_handle_class: PyType = "asyncio", "TimerHandle";
+    datagram_transport_class: PyType = "asyncio", "DatagramTransport";
     transport_class: PyType = "asyncio", "Transport";
     read_transport_class: PyType = "asyncio", "ReadTransport";
     write_transport_class: PyType = "asyncio", "WriteTransport";

@@ -21,16 +21,18 @@ pub(crate) enum Method {
     RecvFrom,
     RecvFromInto,
     Send,
+    SendTo,
     Accept,
 }
 
 impl Method {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Recv,
         Self::RecvInto,
         Self::RecvFrom,
         Self::RecvFromInto,
         Self::Send,
+        Self::SendTo,
         Self::Accept,
     ];
 
@@ -41,6 +43,7 @@ impl Method {
             Self::RecvFrom => names::recvfrom(py),
             Self::RecvFromInto => names::recvfrom_into(py),
             Self::Send => names::send(py),
+            Self::SendTo => names::sendto(py),
             Self::Accept => names::accept(py),
         }
     }

@@ -42,6 +42,21 @@ impl Loop {
         Loop::connect(slf, descriptor, parts)
     }
 
+    /// Make a transport over a non-blocking datagram socket. The protocol is told of it by a later entry.
+    #[pyo3(signature = (sock, protocol, address=None, waiter=None, extra=None))]
+    fn _make_datagram_transport<'py>(
+        slf: &Bound<'py, Self>,
+        sock: Bound<'py, PyAny>,
+        protocol: &Bound<'py, PyAny>,
+        address: Option<Bound<'py, PyAny>>,
+        waiter: Option<Bound<'py, PyAny>>,
+        extra: Option<Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        slf.get().ensure_no_transport(&sock)?;
+        let parts = Parts::new(protocol, waiter, extra);
+        transport::open_datagrams(slf.as_any(), &slf.get().port, sock, address, parts)
+    }
+
     /// Make a transport that reads from a pipe, a socket or a character device. The protocol is told of it by a later entry.
     #[pyo3(signature = (pipe, protocol, waiter=None, extra=None))]
     fn _make_read_pipe_transport<'py>(

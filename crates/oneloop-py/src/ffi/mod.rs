@@ -13,6 +13,7 @@
 
 pub(crate) mod arguments;
 pub(crate) mod attached;
+pub(crate) mod audit;
 pub(crate) mod buffer;
 pub(crate) mod builtin;
 pub(crate) mod bytes;

@@ -53,7 +53,6 @@ impl<'py> Data<'py> {
     ///
     /// # Errors
     /// `TypeError` if the object has no bytes.
-    #[cfg(Py_3_12)]
     pub(super) fn of_any_layout(object: &Bound<'py, PyAny>) -> PyResult<Self> {
         let py = object.py();
         match Self::new(object) {

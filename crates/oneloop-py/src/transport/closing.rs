@@ -31,9 +31,8 @@ impl<K: Kind> Transport<K> {
         exception: Option<Bound<'py, PyAny>>,
     ) -> PyResult<()> {
         self.check_thread(object.py())?;
-        // What was waiting is dropped outside the machine.
         let (actions, dropped) = self.machine(Machine::abort);
-        drop(dropped);
+        K::let_go(object.py(), dropped);
         if actions.contains(Actions::LOSE_SOON) {
             drop(self.lost_by.replace(object.py(), exception));
         }

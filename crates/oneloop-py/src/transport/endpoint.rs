@@ -12,6 +12,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use rustix::io::Errno;
+use rustix::net::SendFlags;
 use rustix::net::sockopt::set_tcp_nodelay;
 
 use crate::errors;
@@ -19,6 +20,9 @@ use crate::ffi::raw_type::{Halt, Visit};
 use crate::ffi::slot::Slot;
 use crate::ffi::{call, descriptor};
 use crate::names;
+
+/// How anything is sent: non-blocking whatever the socket says, and an error instead of a signal if the peer is gone.
+pub(super) const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 
 /// The number of TCP among the protocols, the same on every system.
 const IPPROTO_TCP: i32 = 6;

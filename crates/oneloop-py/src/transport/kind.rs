@@ -44,7 +44,7 @@ pub(super) trait Kind: Send + Sized + 'static {
     fn shut_down(transport: &Transport<Self>, py: Python<'_>) -> PyResult<()>;
 
     /// asyncio's name for the method that sends what waits: reports and the log name it.
-    fn write_ready<'py>(py: Python<'py>) -> &'py Bound<'py, PyString>;
+    fn write_ready(py: Python<'_>) -> &Bound<'_, PyString>;
 
     /// Whether an error that ends a transport is of interest in debug mode only: those of the system are what networks are like.
     ///
@@ -54,6 +54,9 @@ pub(super) trait Kind: Send + Sized + 'static {
 
     /// What `repr` shows after the descriptor's number.
     fn describe(transport: &Transport<Self>, py: Python<'_>) -> Vec<String>;
+
+    /// Lets go of what an aborted machine had waiting.
+    fn let_go(py: Python<'_>, dropped: <Self::Machine as Machine>::Dropped);
 
     /// Shows what it owns to the garbage collector.
     ///

@@ -1,6 +1,6 @@
-//! Push transports: TCP, Unix sockets and pipes.
+//! Push transports: TCP, UDP, Unix sockets and pipes.
 //!
-//! One payload serves all kinds, around the engine's state machines (`oneloop::engine::stream`), below asyncio's base classes. What
+//! One payload serves all kinds, around the engine's state machines (`oneloop::engine::stream`, `oneloop::engine::datagram`), below asyncio's base classes. What
 //! a program sees is what asyncio's selector transports of the running interpreter show it: which callback is its own ready entry, which
 //! context it runs in, what an error becomes and in which words.
 //!
@@ -10,6 +10,7 @@
 mod base;
 mod chunk;
 mod closing;
+mod datagram;
 mod endpoint;
 mod extra;
 mod flow;
@@ -26,6 +27,7 @@ mod turn;
 mod watcher;
 
 pub(crate) use self::base::Parts;
+pub(crate) use self::datagram::open as open_datagrams;
 pub(crate) use self::endpoint::Descriptor;
 pub(crate) use self::port::Port;
 pub(crate) use self::stream::{connect, connect_read_pipe, connect_write_pipe};
@@ -44,11 +46,15 @@ pub(crate) fn add_types(module: &Bound<'_, PyModule>) -> PyResult<()> {
     // For finalizers, which may run when nothing can be imported any more.
     names::warn(module.py())?;
     stream::add_types(module)?;
+    datagram::add_types(module)?;
     tls::add_types(module)
 }
 
 /// The transport behind an object, whatever its kind; `None` if it is none.
 #[inline]
 fn transport_of<'a>(object: &'a Bound<'_, PyAny>) -> Option<&'a dyn Turn> {
-    Some(stream::payload(object)?)
+    if let Some(transport) = stream::payload(object) {
+        return Some(transport);
+    }
+    Some(datagram::payload(object)?)
 }

@@ -50,6 +50,24 @@ pub(super) fn eof_received(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
     call::method(names::eof_received(protocol.py()), [protocol])?.is_truthy()
 }
 
+/// `protocol.datagram_received(data, addr)`.
+pub(super) fn datagram_received<'py>(
+    protocol: &Bound<'py, PyAny>,
+    data: &Bound<'py, PyAny>,
+    sender: &Bound<'py, PyAny>,
+) -> PyResult<()> {
+    let name = names::datagram_received(protocol.py());
+    call::method(name, [protocol, data, sender]).map(drop)
+}
+
+/// `protocol.error_received(exc)`.
+pub(super) fn error_received<'py>(
+    protocol: &Bound<'py, PyAny>,
+    exception: &Bound<'py, PyAny>,
+) -> PyResult<()> {
+    call::method(names::error_received(protocol.py()), [protocol, exception]).map(drop)
+}
+
 /// `protocol.pause_writing()`.
 pub(super) fn pause_writing(protocol: &Bound<'_, PyAny>) -> PyResult<()> {
     call::method(names::pause_writing(protocol.py()), [protocol]).map(drop)

@@ -190,6 +190,14 @@ pub(super) fn attributes<K: Kind>() -> Vec<Attribute<Transport<K>>> {
     ]
 }
 
+/// The Python socket, as asyncio's transports have it; `None` once it is closed.
+pub(super) fn sock<K: Kind>() -> Attribute<Transport<K>> {
+    method::getter(c"_sock", |py, transport: &Transport<K>| {
+        let socket = transport.endpoint.object(py)?;
+        Ok(socket.unwrap_or_else(|| py.None().into_bound(py)))
+    })
+}
+
 /// Every transport's methods that CPython calls by slots.
 pub(super) fn special<K: Kind>() -> Vec<Special<Transport<K>>> {
     vec![

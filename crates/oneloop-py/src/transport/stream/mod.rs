@@ -185,7 +185,7 @@ impl Kind for Streaming {
         transport.shut_down(py)
     }
 
-    fn write_ready<'py>(py: Python<'py>) -> &'py Bound<'py, PyString> {
+    fn write_ready(py: Python<'_>) -> &Bound<'_, PyString> {
         names::_write_ready(py)
     }
 
@@ -217,6 +217,8 @@ impl Kind for Streaming {
             }
         }
     }
+
+    fn let_go(_: Python<'_>, (): ()) {}
 
     fn traverse(&self, _: &Visit<'_>) -> Result<(), Halt> {
         // Chunks hold bytes, which refer to nothing.

@@ -27,6 +27,7 @@ pub(super) fn socket() -> Definition<StreamTransport> {
         },
     ));
     let mut attributes = table::attributes();
+    attributes.push(table::sock());
     attributes.push(method::getter(
         c"_start_tls_compatible",
         |py, _: &StreamTransport| truth(py, true),

@@ -6,18 +6,16 @@ use std::os::fd::BorrowedFd;
 use oneloop::engine::stream::{Admission, Shape, Stream};
 use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
-use rustix::net::{SendAncillaryBuffer, SendFlags, Shutdown, send, sendmsg, shutdown};
+use rustix::net::{SendAncillaryBuffer, Shutdown, send, sendmsg, shutdown};
 
 use super::super::chunk::{self, Data};
+use super::super::endpoint::SEND;
 use super::StreamTransport;
 use super::reading::is_momentary;
 use crate::errors;
 
 /// How many pieces go into one system call: the kernel's own limit.
 const MOST_PIECES: usize = 1024;
-
-/// Non-blocking whatever the socket says, and an error instead of a signal if the peer is gone.
-const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 
 impl StreamTransport {
     /// Follows `asyncio.WriteTransport.write`.
