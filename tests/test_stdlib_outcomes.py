@@ -571,7 +571,7 @@ def test_a_datagram_socket_that_cannot_be_opened(
 
     monkeypatch.setattr(socket, "socket", no_socket)
     for given in ({"family": socket.AF_INET}, {"local_addr": ("127.0.0.1", 0)}):
-        opening = loop.create_datagram_endpoint(asyncio.DatagramProtocol, **given)  # type: ignore[arg-type]
+        opening = loop.create_datagram_endpoint(asyncio.DatagramProtocol, **given)
         with pytest.raises(OSError, match="no more"):
             loop.run_until_complete(opening)
 
