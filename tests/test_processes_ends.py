@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 import warnings
 import weakref
 
@@ -172,6 +173,21 @@ def test_a_reaped_child_is_not_signalled(oneloop, means, monkeypatch):
         for signal_it in (process.kill, process.terminate, lambda: process.send_signal(signal.SIGUSR1)):
             signal_it()
         assert await process.wait() == 0
+
+    run(oneloop.new_event_loop, main)
+
+
+def test_a_child_keeps_its_number_until_its_exit_is_told(oneloop, means):
+    async def main():
+        process = await asyncio.create_subprocess_exec("sleep", "1000")
+        process.kill()
+        # While the loop stands still: nobody else reaps it, so signalling it is safe.
+        eventually(lambda: state(process.pid) == "Z")
+        time.sleep(0.01)
+        assert process.returncode is None
+        assert os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG).si_pid == process.pid
+        process.kill()
+        assert await process.wait() == -signal.SIGKILL
 
     run(oneloop.new_event_loop, main)
 

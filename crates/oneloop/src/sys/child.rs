@@ -24,8 +24,18 @@ pub(crate) fn pidfd(_: Pid) -> io::Result<OwnedFd> {
 
 /// Blocks until a child has exited, and leaves it to be reaped. At once if there is no such child.
 pub(crate) fn await_exit(pid: Pid) {
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-    while let Err(Errno::INTR) = rustix::process::waitid(WaitId::Pid(pid), options) {}
+    let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
+    let exited = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    loop {
+        match rustix::process::waitid(WaitId::Pid(pid), exited) {
+            Err(Errno::INTR) => {}
+            // macOS tells of children that have stopped, too, and of each until it is asked about that.
+            Ok(Some(status)) if status.stopped() => {
+                let _ = rustix::process::waitid(WaitId::Pid(pid), stopped);
+            }
+            _ => return,
+        }
+    }
 }
 
 /// Reaps a child if it has exited.
