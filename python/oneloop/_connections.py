@@ -7,6 +7,8 @@ native.
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import inspect
 import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
@@ -24,6 +26,10 @@ from ._checks import (
 from ._tls import Tls
 
 _ProtocolT = TypeVar("_ProtocolT", bound=asyncio.BaseProtocol)
+
+# From 3.15 on all callbacks of a connection run in one copy of the context in which it was asked for; before, each in
+# one of its own.
+_ONE_CONTEXT = "context" in inspect.signature(vars(asyncio.BaseEventLoop)["_create_connection_transport"]).parameters
 
 
 class Connections(Tls):
@@ -284,13 +290,14 @@ class Connections(Tls):
         """
         try:
             sock.setblocking(False)
+            context = contextvars.copy_context() if _ONE_CONTEXT else None
             protocol = protocol_factory()
             waiter = self.create_future()
             if ssl:
                 sslcontext = None if isinstance(ssl, bool) else ssl
-                transport = self._make_ssl_transport(sock, protocol, sslcontext, waiter, **tls)
+                transport = self._make_ssl_transport(sock, protocol, sslcontext, waiter, context=context, **tls)
             else:
-                transport = self._make_socket_transport(sock, protocol, waiter)
+                transport = self._make_socket_transport(sock, protocol, waiter, context=context)
         except BaseException:
             if is_ours:
                 sock.close()

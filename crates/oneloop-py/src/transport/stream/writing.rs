@@ -63,7 +63,11 @@ impl StreamTransport {
         }
         let mut chunks = Vec::new();
         for line in lines.try_iter()? {
-            chunks.push(Data::of_any_layout(&line?)?.into_chunk(0).0);
+            let line = line?;
+            // From 3.14 on asyncio leaves out what is false before it asks whether that can be written.
+            if cfg!(not(Py_3_14)) || line.is_truthy()? {
+                chunks.push(Data::of_any_layout(&line)?.into_chunk(0).0);
+            }
         }
         chunks.retain(|chunk| !chunk.as_ref().is_empty());
         if chunks.is_empty() {
