@@ -104,7 +104,8 @@ def test_nothing_grows_with_the_children(oneloop, means):
         await some(150)
         after = objects(), len(numbers()), sys.getallocatedblocks()
         assert after[1] == before[1]
-        assert after[0] - before[0] < 20
+        # One object for every other child would be a leak; what a busy machine has in flight is less.
+        assert after[0] - before[0] < 75
         assert after[2] - before[2] < 200
 
     run(oneloop.new_event_loop, main)

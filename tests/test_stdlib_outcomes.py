@@ -290,20 +290,24 @@ def test_accepting_goes_on_after_descriptors_ran_out(loop: asyncio.AbstractEvent
     async def scenario() -> bytes:
         server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
         client = socket.create_connection(server.sockets[0].getsockname())
-        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
-        try:
-            while not told:
-                await asyncio.sleep(0.001)
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        lowest_free = os.dup(0)
+        os.close(lowest_free)
+        # Not zero: poll(2) takes no more descriptors than the limit.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, limits[1]))
+        while not told:
+            await asyncio.sleep(0.001)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         with client:
             closed = await asyncio.to_thread(client.recv, 1)
         server.close()
         await server.wait_closed()
         return closed
 
-    assert loop.run_until_complete(scenario()) == b""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        assert loop.run_until_complete(scenario()) == b""
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)  # also if the loop itself fails in the middle
     assert {context["message"] for context in told} == {"socket.accept() out of system resource"}
     assert {context["exception"].errno for context in told} == {errno.EMFILE}
     assert {type(context["socket"]).__name__ for context in told} == {"TransportSocket"}

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import inspect
 import os
 import socket
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
@@ -29,7 +29,7 @@ _ProtocolT = TypeVar("_ProtocolT", bound=asyncio.BaseProtocol)
 
 # From 3.15 on all callbacks of a connection run in one copy of the context in which it was asked for; before, each in
 # one of its own.
-_ONE_CONTEXT = "context" in inspect.signature(vars(asyncio.BaseEventLoop)["_create_connection_transport"]).parameters
+_ONE_CONTEXT = sys.version_info >= (3, 15)
 
 
 class Connections(Tls):
@@ -290,14 +290,14 @@ class Connections(Tls):
         """
         try:
             sock.setblocking(False)
-            context = contextvars.copy_context() if _ONE_CONTEXT else None
+            context: dict[str, Any] = {"context": contextvars.copy_context()} if _ONE_CONTEXT else {}
             protocol = protocol_factory()
             waiter = self.create_future()
             if ssl:
                 sslcontext = None if isinstance(ssl, bool) else ssl
-                transport = self._make_ssl_transport(sock, protocol, sslcontext, waiter, context=context, **tls)
+                transport = self._make_ssl_transport(sock, protocol, sslcontext, waiter, **context, **tls)
             else:
-                transport = self._make_socket_transport(sock, protocol, waiter, context=context)
+                transport = self._make_socket_transport(sock, protocol, waiter, **context)
         except BaseException:
             if is_ours:
                 sock.close()
