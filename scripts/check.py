@@ -3,7 +3,8 @@
 Usage: PYTHON scripts/check.py GROUP ...
 
 GROUP is `rust` (format, clippy, tests on both drivers, doc tests, docs, loom), `lint` (ruff, mypy, stubtest),
-`python` (pytest on both drivers, then CPython's own asyncio tests by tests/stdlib/run.py) or `real` (tests/real:
+`python` (pytest on both drivers, then CPython's own asyncio tests by tests/stdlib/run.py), `conformance` (only the
+latter) or `real` (tests/real:
 programs of others, which bring an environment of their own and Debian packages). All but `rust` use environments for
 the interpreter that runs this script (see environment.py). ONELOOP_CONFORMANCE_DRIVERS lists the drivers of the last
 step of `python`, by default epoll alone; `make test-all` runs it on both.
@@ -90,6 +91,16 @@ def python() -> Iterator[Step]:
     for driver, half in DRIVERS.items():
         yield Step(f"Python tests, {driver}", (python, *PYTEST, *half), {"ONELOOP_DRIVER": driver})
     yield Step("tests of the conformance runner", (python, *PYTEST, "tests/stdlib"))
+    yield from conformance_runs()
+
+
+def conformance() -> Iterator[Step]:
+    yield environment("test")
+    yield from conformance_runs()
+
+
+def conformance_runs() -> Iterator[Step]:
+    python = str(VENV / "bin" / "python")
     for driver in (os.environ.get("ONELOOP_CONFORMANCE_DRIVERS") or "epoll").split():
         run = (python, "tests/stdlib/run.py", "--driver", driver, "--jobs", JOBS)
         yield Step(f"CPython's asyncio tests, {driver}", run)
@@ -105,7 +116,7 @@ def real() -> Iterator[Step]:
         yield Step(f"programs of others, {driver}", command, {"ONELOOP_DRIVER": driver})
 
 
-GROUPS = {"rust": rust, "lint": lint, "python": python, "real": real}
+GROUPS = {"rust": rust, "lint": lint, "python": python, "conformance": conformance, "real": real}
 
 
 def main() -> int:
