@@ -8,6 +8,8 @@ mod descriptors;
 mod fork;
 mod net;
 
+#[path = "../rust_face/net/black_hole.rs"]
+mod black_hole;
 #[path = "../engine/support.rs"]
 mod support;
 

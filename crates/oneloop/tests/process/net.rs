@@ -3,7 +3,6 @@
 
 use std::future::Future;
 use std::io::{self, ErrorKind};
-use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
@@ -13,6 +12,7 @@ use oneloop::net::{ConnectOptions, TcpListener, TcpStream, UnixListener, UnixStr
 use oneloop::{Builder, join_all, sleep, spawn, timeout, yield_now};
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use crate::black_hole::BlackHole;
 use crate::support::KINDS;
 use crate::{Child, End, exit, in_child, open_descriptors};
 
@@ -23,17 +23,22 @@ fn leaves_nothing_open(test: impl AsyncFn() -> io::Result<()>) {
             let before = open_descriptors();
             let run = Builder::new().driver(kind).run(test());
             run.expect("a run").expect("a test");
-            // A lookup that was given up may still be reading the system's files, on a thread of its own.
-            for _ in 0..1000 {
-                if open_descriptors() == before {
-                    return;
-                }
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            assert_eq!(open_descriptors(), before);
+            assert_that_open_are(&before, "after the run");
         });
         assert_eq!(end, End::Well, "{kind:?}");
     }
+}
+
+/// That these descriptors are open, and no others. A lookup that was given up may still be reading the system's files, on a thread of
+/// its own: it gets its time, in which the loop gets none, so that nothing else is put right meanwhile.
+fn assert_that_open_are(expected: &[String], when: &str) {
+    for _ in 0..1000 {
+        if open_descriptors() == expected {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(open_descriptors(), expected, "{when}");
 }
 
 /// Polls a future this many times, whether it is woken or not, with turns for others in between, and then gives it up. Whether it was
@@ -55,12 +60,7 @@ async fn sweep(mut make: impl FnMut() -> Pin<Box<dyn Future<Output = ()>>>) {
     let before = open_descriptors();
     for polls in 0..1000 {
         let done = give_up_after(polls, make()).await;
-        // What was given up is dropped; but for what peers hold, nothing of it may be open.
-        assert_eq!(
-            open_descriptors().len(),
-            before.len(),
-            "given up after {polls} polls"
-        );
+        assert_that_open_are(&before, &format!("given up after {polls} polls"));
         if done {
             return;
         }
@@ -124,12 +124,8 @@ fn whatever_is_given_up_at_whatever_point_leaves_no_descriptor() {
 #[test]
 fn a_connection_that_was_given_up_in_the_middle_is_closed() {
     leaves_nothing_open(async || {
-        let holes = [
-            black_hole().await?,
-            black_hole().await?,
-            black_hole().await?,
-        ];
-        let addresses = Vec::from_iter(holes.iter().map(|hole| hole.0));
+        let holes = [BlackHole::new()?, BlackHole::new()?, BlackHole::new()?];
+        let addresses = Vec::from_iter(holes.iter().map(|hole| hole.address));
         let before = open_descriptors();
         for attempts in 1..=3 {
             let options = ConnectOptions::new().delay(Some(Duration::from_millis(5)));
@@ -151,20 +147,6 @@ fn a_connection_that_was_given_up_in_the_middle_is_closed() {
         drop(stream);
         Ok(())
     });
-}
-
-/// An address where nobody is let in: see `rust_face/net/connecting.rs`.
-async fn black_hole() -> io::Result<(SocketAddr, Socket, Vec<TcpStream>)> {
-    let listener = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
-    listener.listen(0)?;
-    let address = listener.local_addr()?.as_socket().expect("an address");
-    let mut queue = Vec::new();
-    while let Ok(connected) = timeout(Duration::from_millis(50), TcpStream::connect(address)).await
-    {
-        queue.push(connected?);
-    }
-    Ok((address, listener, queue))
 }
 
 #[test]

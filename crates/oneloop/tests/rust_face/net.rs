@@ -1,5 +1,6 @@
 //! The network as its users see it, on every driver: a file for each part.
 
+mod black_hole;
 mod connecting;
 mod listening;
 mod loops;

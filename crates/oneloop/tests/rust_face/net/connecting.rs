@@ -16,36 +16,10 @@ use oneloop::net::{
 use oneloop::{now, sleep, spawn, timeout};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
+use super::black_hole::BlackHole;
 use super::{TemporaryPath, on_every_driver, poll_once};
 
 const MS: Duration = Duration::from_millis(1);
-
-/// A listener that lets nobody in: its queue is full, and the system drops who knocks.
-struct BlackHole {
-    address: SocketAddr,
-    _listener: Socket,
-    _queue: Vec<TcpStream>,
-}
-
-impl BlackHole {
-    async fn new() -> io::Result<Self> {
-        let listener = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
-        listener.listen(0)?;
-        let address = listener.local_addr()?.as_socket().expect("an address");
-        let mut queue = Vec::new();
-        // Whoever is not let in at once never is: this one would only be asked again after a second.
-        while let Ok(connected) = timeout(50 * MS, TcpStream::connect(address)).await {
-            queue.push(connected?);
-            assert!(queue.len() < 10, "the queue does not fill up");
-        }
-        Ok(Self {
-            address,
-            _listener: listener,
-            _queue: queue,
-        })
-    }
-}
 
 /// An address where nobody listens.
 fn refusing() -> io::Result<SocketAddr> {
@@ -60,7 +34,7 @@ fn refusing() -> io::Result<SocketAddr> {
 #[test]
 fn an_address_that_does_not_answer_costs_a_delay() {
     on_every_driver(async || {
-        let hole = BlackHole::new().await?;
+        let hole = BlackHole::new()?;
         let listener = TcpListener::bind("127.0.0.2:0").await?;
         let good = listener.local_addr()?;
         let options = ConnectOptions::new().delay(Some(20 * MS));
@@ -80,7 +54,7 @@ fn an_address_that_does_not_answer_costs_a_delay() {
 #[test]
 fn without_a_delay_an_address_that_does_not_answer_is_waited_for() {
     on_every_driver(async || {
-        let hole = BlackHole::new().await?;
+        let hole = BlackHole::new()?;
         let listener = TcpListener::bind("127.0.0.2:0").await?;
         let addresses = [hole.address, listener.local_addr()?];
         let options = ConnectOptions::new().delay(None);
