@@ -1,4 +1,4 @@
-//! The network: TCP and Unix streams and listeners, names, and connecting to whichever address answers first.
+//! The network: TCP and Unix streams and listeners, datagrams, names, and connecting to whichever address answers first.
 //!
 //! | asyncio | here |
 //! | --- | --- |
@@ -6,6 +6,7 @@
 //! | `asyncio.start_server(…)` | [`TcpListener::bind`] and [`TcpListener::accept`]; with choices: [`ListenOptions`] |
 //! | `asyncio.open_unix_connection(path)` | [`UnixStream::connect`] |
 //! | `asyncio.start_unix_server(…)` | [`UnixListener::bind`] and [`UnixListener::accept`] |
+//! | `loop.create_datagram_endpoint(…)` | [`UdpSocket::bind`], [`UnixDatagram::bind`] |
 //! | `loop.getaddrinfo(…)` | [`lookup`] |
 //!
 //! A stream is a descriptor and its registration with the loop, no more: there is no buffer between a program and the kernel, and no
@@ -55,7 +56,9 @@ mod split;
 mod stagger;
 mod stream;
 mod tcp;
+mod udp;
 mod unix;
+mod unix_datagram;
 
 pub use crate::dns::{ToAddresses, lookup};
 pub use connect::{ConnectOptions, connect};
@@ -64,7 +67,9 @@ pub use listen::{Incoming, ListenOptions};
 pub use split::{ReadHalf, WriteHalf};
 pub use stream::ByteStream;
 pub use tcp::{TcpListener, TcpStream};
+pub use udp::UdpSocket;
 pub use unix::{PeerCred, UnixListener, UnixStream};
+pub use unix_datagram::UnixDatagram;
 
 /// What the engine exports for those who host it.
 pub(crate) mod parts {

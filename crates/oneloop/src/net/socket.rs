@@ -22,6 +22,7 @@ use crate::driver::Token;
 use crate::reactor::{LoopRef, is_same};
 use crate::registry::{Direction, Seat};
 use crate::sys;
+use crate::sys::socket::Taking;
 
 /// How many operations on one direction may follow one another without a wait before others get a turn.
 const LONGEST_STREAK: u8 = 32;
@@ -180,7 +181,7 @@ impl Socket {
 
     /// Reads into `buffer` without taking the bytes.
     pub(crate) async fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let peek = |socket: &Self| sys::socket::peek(socket.as_fd(), buffer);
+        let peek = |socket: &Self| sys::socket::receive(socket.as_fd(), buffer, Taking::Nothing);
         self.io(Direction::Read, peek).await
     }
 

@@ -1,4 +1,4 @@
-//! What streams and listeners have in common: each lends its socket, and is a descriptor and, if it is a stream, a reader and a writer.
+//! What streams, listeners and datagram sockets have in common: each lends its socket, and is a descriptor and, if it is a stream, a reader and a writer.
 //!
 //! The traits of `futures-io` are there for a reference to a stream too, so `(&stream, &stream)` reads and writes at once.
 
@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use futures_io::{AsyncRead, AsyncWrite};
 
 use super::socket::Socket;
-use super::{TcpListener, TcpStream, UnixListener, UnixStream};
+use super::{TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream};
 
 /// A stream of bytes over a socket: [`TcpStream`] or [`UnixStream`].
 pub trait ByteStream: sealed::OverSocket {}
@@ -48,7 +48,14 @@ macro_rules! over_socket {
     )+};
 }
 
-over_socket!(TcpStream, UnixStream, TcpListener, UnixListener);
+over_socket!(
+    TcpStream,
+    UnixStream,
+    TcpListener,
+    UnixListener,
+    UdpSocket,
+    UnixDatagram
+);
 
 macro_rules! reads_and_writes {
     ($($stream:ty),+) => {$(

@@ -6,7 +6,8 @@
 use std::io::{self, IoSlice};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, SocketAddrAny};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 /// A new socket.
@@ -53,10 +54,56 @@ pub(crate) fn send_vectored(socket: BorrowedFd<'_>, pieces: &[IoSlice<'_>]) -> i
     )?)
 }
 
-/// Reads without taking.
-pub(crate) fn peek(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
-    let (count, _) = rustix::net::recv(socket, buffer, RecvFlags::PEEK)?;
+/// Sends a datagram to an address.
+pub(crate) fn send_to(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    address: &SockAddr,
+) -> io::Result<usize> {
+    let flags = NO_SIGNAL.bits().cast_signed();
+    SockRef::from(&socket).send_to_with_flags(bytes, address, flags)
+}
+
+/// Whether what is received is received again the next time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Taking {
+    It,
+    Nothing,
+}
+
+impl Taking {
+    const fn flags(self) -> RecvFlags {
+        match self {
+            Self::It => RecvFlags::empty(),
+            Self::Nothing => RecvFlags::PEEK,
+        }
+    }
+}
+
+/// Reads a datagram, or what there is of a stream. Of a datagram, what does not fit into `buffer` is lost.
+pub(crate) fn receive(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    taking: Taking,
+) -> io::Result<usize> {
+    let (count, _) = rustix::net::recv(socket, buffer, taking.flags())?;
     Ok(count)
+}
+
+/// As [`receive`], and tells who sent it.
+pub(crate) fn receive_from(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    taking: Taking,
+) -> io::Result<(usize, Option<SocketAddrAny>)> {
+    let (count, _, sender) = rustix::net::recvfrom(socket, buffer, taking.flags())?;
+    Ok((count, sender))
+}
+
+/// Whether the socket has room for something, so that it is not for this that nothing can be sent. If the system does not tell, sending will.
+pub(crate) fn is_writable(socket: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::from_borrowed_fd(socket, PollFlags::OUT)];
+    rustix::event::poll(&mut fds, Some(&Timespec::default())).is_ok_and(|count| count > 0)
 }
 
 /// POSIX's `IOV_MAX`, which Linux and the BSDs have in common.

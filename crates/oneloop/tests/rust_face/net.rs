@@ -2,6 +2,7 @@
 
 mod black_hole;
 mod connecting;
+mod datagrams;
 mod listening;
 mod loops;
 mod names;
