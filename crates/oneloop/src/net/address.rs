@@ -9,7 +9,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net as unix;
 use std::path::Path;
 
-use rustix::net::{SocketAddrAny, SocketAddrUnix};
 use socket2::SockAddr;
 
 /// The address of an internet socket.
@@ -34,31 +33,6 @@ pub(super) fn unix(address: &SockAddr) -> io::Result<unix::SocketAddr> {
         return <unix::SocketAddr as SocketAddrExt>::from_abstract_name(name);
     }
     unix::SocketAddr::from_pathname(address.as_pathname().unwrap_or(Path::new("")))
-}
-
-/// Who sent a datagram over the internet.
-pub(super) fn from_internet(sender: Option<SocketAddrAny>) -> io::Result<net::SocketAddr> {
-    sender
-        .and_then(|sender| sender.try_into().ok())
-        .ok_or_else(|| invalid("this is no internet socket"))
-}
-
-/// Who sent a datagram over a Unix socket: perhaps one without a name.
-///
-/// # Errors
-///
-/// As [`unix`].
-pub(super) fn from_unix(sender: Option<SocketAddrAny>) -> io::Result<unix::SocketAddr> {
-    let Some(sender) = sender else {
-        return unnamed();
-    };
-    let sender = SocketAddrUnix::try_from(sender)?;
-    #[cfg(target_os = "linux")]
-    if let Some(name) = sender.abstract_name() {
-        return <unix::SocketAddr as SocketAddrExt>::from_abstract_name(name);
-    }
-    let path = sender.path().unwrap_or_default();
-    unix::SocketAddr::from_pathname(Path::new(OsStr::from_bytes(path.to_bytes())))
 }
 
 /// A Unix address that has no name.

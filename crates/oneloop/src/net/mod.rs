@@ -57,6 +57,7 @@ mod stagger;
 mod stream;
 mod tcp;
 mod udp;
+mod udp_options;
 mod unix;
 mod unix_datagram;
 

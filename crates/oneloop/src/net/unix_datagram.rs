@@ -488,8 +488,8 @@ fn receive_from(
     taking: Taking,
 ) -> io::Result<(usize, SocketAddr)> {
     let (length, sender) = sys::socket::receive_from(socket.as_fd(), buffer, taking)?;
-    // No address is a reason to lose a datagram.
-    let sender = address::from_unix(sender).or_else(|_| address::unnamed())?;
+    // No address, nor one that the standard library cannot express, is a reason to lose a datagram.
+    let sender = address::unix(&sender).or_else(|_| address::unnamed())?;
     Ok((length, sender))
 }
 

@@ -4,10 +4,11 @@
 //! the process does about that signal: a broken pipe is an error and nothing else.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, SocketAddrAny};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 /// A new socket.
@@ -90,14 +91,20 @@ pub(crate) fn receive(
     Ok(count)
 }
 
-/// As [`receive`], and tells who sent it.
+/// As [`receive`], and tells who sent it: of no family if the system does not tell.
+///
+/// Not by rustix, which panics at the longest path that a Unix socket can have.
 pub(crate) fn receive_from(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],
     taking: Taking,
-) -> io::Result<(usize, Option<SocketAddrAny>)> {
-    let (count, _, sender) = rustix::net::recvfrom(socket, buffer, taking.flags())?;
-    Ok((count, sender))
+) -> io::Result<(usize, SockAddr)> {
+    let buffer: *mut [u8] = buffer;
+    // SAFETY: it is the same memory, borrowed for as long; nothing uninitialised gets there, since socket2 promises to hand the buffer to
+    // the system and to write nothing itself.
+    let buffer = unsafe { &mut *(buffer as *mut [MaybeUninit<u8>]) };
+    let flags = taking.flags().bits().cast_signed();
+    SockRef::from(&socket).recv_from_with_flags(buffer, flags)
 }
 
 /// Whether the socket has room for something, so that it is not for this that nothing can be sent. If the system does not tell, sending will.

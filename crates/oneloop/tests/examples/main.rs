@@ -2,6 +2,7 @@
 
 mod echo;
 mod first_program;
+mod ping;
 
 use std::io;
 use std::path::{Path, PathBuf};

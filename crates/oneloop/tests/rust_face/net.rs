@@ -182,3 +182,16 @@ fn unique_name() -> String {
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     format!("oneloop-test-{}-{number}", std::process::id())
 }
+
+/// A socket at a path of the full length that the kernel allows, and the directory that it is in.
+#[cfg(target_os = "linux")]
+fn bound_to_a_full_path(kind: socket2::Type) -> io::Result<(socket2::Socket, PathBuf)> {
+    let directory = std::env::temp_dir().join(unique_name());
+    std::fs::create_dir(&directory)?;
+    let length = 108 - directory.as_os_str().len() - 1;
+    let path = directory.join("x".repeat(length));
+    assert_eq!(path.as_os_str().len(), 108);
+    let socket = socket2::Socket::new(socket2::Domain::UNIX, kind, None)?;
+    rustix::net::bind(&socket, &rustix::net::SocketAddrUnix::new(&path)?)?;
+    Ok((socket, directory))
+}

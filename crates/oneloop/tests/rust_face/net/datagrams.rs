@@ -4,12 +4,13 @@ use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::future::join;
 use oneloop::net::{UdpSocket, UnixDatagram};
-use oneloop::{join_all, sleep, spawn, yield_now};
+use oneloop::{Builder, join_all, sleep, spawn, yield_now};
 use socket2::SockRef;
 
 use super::{TemporaryPath, on_every_driver, poll_once, unique_name};
@@ -462,6 +463,100 @@ fn one_direction_of_a_unix_socket_can_be_shut_down() {
         assert_eq!(other.recv(&mut [0; 8]).await?, 1);
         let shown = format!("{one:?}");
         assert!(shown.starts_with("UnixDatagram { local: "), "{shown}");
+        Ok(())
+    });
+}
+
+/// The kernel lets a path be one byte longer than the standard library can say.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_sender_whose_name_cannot_be_told_loses_no_datagram() {
+    on_every_driver(async || {
+        let name = format!("\0{}", unique_name());
+        let receiver = UnixDatagram::bind(&name)?;
+        let (sender, directory) = super::bound_to_a_full_path(socket2::Type::DGRAM)?;
+        sender.send_to(b"hello", &socket2::SockAddr::unix(&name)?)?;
+        let mut buffer = [0; 8];
+        let (length, address) = receiver.peek_from(&mut buffer).await?;
+        assert_eq!(&buffer[..length], b"hello");
+        assert!(address.is_unnamed());
+        let (length, address) = receiver.recv_from(&mut buffer).await?;
+        assert!(length == 5 && address.is_unnamed());
+        std::fs::remove_dir_all(&directory)
+    });
+}
+
+// Whose a socket is.
+
+#[test]
+fn a_socket_of_a_closed_loop_is_an_error_and_can_be_taken_along() {
+    for &kind in crate::support::KINDS {
+        let bound = Builder::new().driver(kind).run(async {
+            let udp = UdpSocket::bind("127.0.0.1:0").await?;
+            let (unix, other) = UnixDatagram::pair()?;
+            assert!(poll_once(pin!(udp.recv(&mut [0]))).await.is_pending());
+            assert!(poll_once(pin!(unix.recv_from(&mut [0]))).await.is_pending());
+            io::Result::Ok((udp, unix, other))
+        });
+        let (udp, unix, other) = bound.expect("a run").expect("sockets");
+        let next = Builder::new().driver(kind).run(async {
+            const ELSEWHERE: &str =
+                "the socket belongs to an event loop that is not the one that runs here";
+            let address = udp.local_addr()?;
+            for result in [
+                udp.send_to(b"x", address).await,
+                udp.recv(&mut [0]).await,
+                udp.peek(&mut [0]).await,
+                unix.send(b"x").await,
+                unix.recv(&mut [0]).await,
+            ] {
+                assert_eq!(result.expect_err("another loop").to_string(), ELSEWHERE);
+            }
+            // What needs no waiting needs no loop.
+            assert_eq!(udp.try_send_to(b"x", address)?, 1);
+            let udp = UdpSocket::from_std(udp.into_std()?)?;
+            assert_eq!(udp.recv_from(&mut [0; 8]).await?, (1, address));
+            let unix = UnixDatagram::from_std(unix.into_std()?)?;
+            other.send(b"x").await?;
+            assert_eq!(unix.recv(&mut [0; 8]).await?, 1);
+            io::Result::Ok(())
+        });
+        next.expect("a run").expect("the sockets work");
+    }
+}
+
+#[test]
+fn a_buffer_without_room_takes_a_datagram_all_the_same() {
+    on_every_driver(async || {
+        let (one, other) = UnixDatagram::pair()?;
+        let udp = UdpSocket::bind("[::1]:0").await?;
+        for message in [&b"lost"[..], b"kept"] {
+            one.send(message).await?;
+            udp.send_to(message, udp.local_addr()?).await?;
+        }
+        assert_eq!(other.peek(&mut []).await?, 0);
+        assert_eq!(other.recv(&mut []).await?, 0);
+        assert_eq!(udp.recv_from(&mut []).await?, (0, udp.local_addr()?));
+        let mut buffer = [0; 8];
+        assert_eq!(other.recv(&mut buffer).await?, 4);
+        assert_eq!(&buffer[..4], b"kept");
+        assert_eq!(udp.recv(&mut buffer).await?, 4);
+        assert_eq!(&buffer[..4], b"kept");
+        Ok(())
+    });
+}
+
+#[test]
+fn datagrams_to_everybody_are_to_be_asked_for() {
+    on_every_driver(async || {
+        let socket = UdpSocket::bind("0.0.0.0:0").await?;
+        let to_all = (Ipv4Addr::BROADCAST, socket.local_addr()?.port());
+        let refused = socket.send_to(b"all", SocketAddr::from(to_all)).await;
+        // Where there is no network at all, there is no way to it either.
+        assert!(matches!(
+            kind(refused),
+            ErrorKind::PermissionDenied | ErrorKind::NetworkUnreachable
+        ));
         Ok(())
     });
 }

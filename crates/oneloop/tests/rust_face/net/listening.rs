@@ -300,42 +300,11 @@ fn a_peer_whose_name_cannot_be_told_is_accepted() {
     on_every_driver(async || {
         let name = super::unique_name();
         let listener = UnixListener::bind(format!("\0{name}"))?;
-        let directory = std::env::temp_dir().join(super::unique_name());
-        std::fs::create_dir(&directory)?;
-        let length = 108 - directory.as_os_str().len() - 1;
-        let path = directory.join("x".repeat(length));
-        assert_eq!(path.as_os_str().len(), 108);
-        let peer = bound_to_a_full_path(&path)?;
+        let (peer, directory) = super::bound_to_a_full_path(socket2::Type::STREAM)?;
         peer.connect(&socket2::SockAddr::unix(format!("\0{name}"))?)?;
         let (stream, address) = listener.accept().await?;
         assert!(address.is_unnamed());
         assert!(stream.peer_addr().is_err());
         std::fs::remove_dir_all(&directory)
     });
-}
-
-#[cfg(target_os = "linux")]
-fn bound_to_a_full_path(path: &std::path::Path) -> std::io::Result<socket2::Socket> {
-    use std::os::unix::ffi::OsStrExt;
-
-    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
-    #[expect(unsafe_code, reason = "no library makes such an address")]
-    // SAFETY: the storage is a `sockaddr_un` while it is written to, and the length is that of one.
-    let ((), address) = unsafe {
-        socket2::SockAddr::try_init(|storage, length| {
-            let storage = storage.cast::<libc::sockaddr_un>();
-            (*storage).sun_family = libc::AF_UNIX as _;
-            for (to, from) in (*storage)
-                .sun_path
-                .iter_mut()
-                .zip(path.as_os_str().as_bytes())
-            {
-                *to = *from as _;
-            }
-            *length = size_of::<libc::sockaddr_un>() as _;
-            Ok(())
-        })
-    }?;
-    socket.bind(&address)?;
-    Ok(socket)
 }
