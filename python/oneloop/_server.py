@@ -40,22 +40,22 @@ _CLEANS_UP = "cleanup_socket" in inspect.signature(asyncio.SelectorEventLoop.cre
 # From 3.13 on an address that this machine does not have is passed over, as long as there is another one.
 _PASSES_OVER_FOREIGN_ADDRESSES = sys.version_info >= (3, 13)
 
-if hasattr(asyncio.Server, "close_clients"):
+# From 3.13 on asyncio's own servers know their connections.
+_KNOWS_CLIENTS = hasattr(asyncio.Server, "close_clients")
 
-    class Server(asyncio.Server):
-        """What ``loop.create_server()`` and ``loop.create_unix_server()`` return. Follows ``asyncio.Server``."""
 
-else:
+class Server(asyncio.Server):
+    """What ``loop.create_server()`` and ``loop.create_unix_server()`` return. Follows ``asyncio.Server``.
 
-    class Server(asyncio.Server):  # type: ignore[no-redef]
-        """What ``loop.create_server()`` and ``loop.create_unix_server()`` return. Follows ``asyncio.Server``.
+    ``close_clients()`` and ``abort_clients()``, which asyncio has from 3.13 on, are there on every version.
+    """
 
-        ``close_clients()`` and ``abort_clients()``, which asyncio has from 3.13 on, are there on every version.
-        """
-
-        def __init__(self, *args: Any) -> None:
-            super().__init__(*args)
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        if not _KNOWS_CLIENTS:
             self._clients: weakref.WeakSet[asyncio.Transport] = weakref.WeakSet()
+
+    if not _KNOWS_CLIENTS:
 
         def _attach(self, transport: asyncio.Transport) -> None:
             super()._attach()  # type: ignore[misc]
