@@ -7,7 +7,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockAddr, Type};
 
 use super::TcpStream;
-use super::connector::{Connector, Target, Unobserved};
+use super::connector::{Connector, Target};
 use super::interleave::interleave;
 use crate::dns::{ToAddresses, resolve};
 
@@ -154,10 +154,8 @@ impl ConnectOptions {
         if !self.locals.is_empty() {
             connector.locals = Some(self.locals.iter().copied().map(SockAddr::from).collect());
         }
-        let connected = connector.connect(&mut Unobserved).await?;
-        Ok(TcpStream {
-            socket: connected.socket,
-        })
+        let socket = connector.connect().await?;
+        Ok(TcpStream { socket })
     }
 }
 

@@ -74,10 +74,8 @@ pub use unix_datagram::UnixDatagram;
 
 /// What the engine exports for those who host it.
 pub(crate) mod parts {
-    pub use super::connector::{
-        Connected, Connector, Failure, Observer, Phase, Target, Unconnected, Unobserved,
-    };
+    pub use super::connector::{Connector, Target};
     pub use super::interleave::interleave;
     pub use super::socket::Socket;
-    pub use super::stagger::{Attempt, Lost, staggered_race};
+    pub use super::stagger::{Attempt, staggered_race};
 }

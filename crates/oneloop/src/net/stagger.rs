@@ -84,35 +84,26 @@ impl Stagger {
     }
 }
 
-/// Why nobody won.
-#[derive(Debug)]
-pub enum Lost<E, S> {
-    /// Every attempt failed: in the order in which they began.
-    AllFailed(Vec<E>),
-    /// An attempt could not begin, which ended the race.
-    Stopped(S),
-}
-
 /// An attempt that has begun.
 pub type Attempt<T, E> = Pin<Box<dyn Future<Output = Result<T, E>>>>;
 
 /// Begins as many attempts as it has to, one after the other by the rule of the module, until one succeeds; the others are dropped then.
 /// Gives what won, and its number.
 ///
-/// `begin` makes an attempt, and is called when its turn comes; an error of its own ends the race. Dropping the race drops every attempt.
+/// `begin` makes an attempt, and is called when its turn comes. Dropping the race drops every attempt.
 ///
 /// # Errors
 ///
-/// If every attempt has failed, or `begin` has.
+/// Every attempt's, in the order in which they began.
 ///
 /// # Panics
 ///
 /// When polled outside of a running loop.
-pub async fn staggered_race<T, E, S>(
+pub async fn staggered_race<T, E>(
     attempts: usize,
     delay: Option<Duration>,
-    begin: impl FnMut(usize) -> Result<Attempt<T, E>, S>,
-) -> Result<(usize, T), Lost<E, S>> {
+    begin: impl FnMut(usize) -> Attempt<T, E>,
+) -> Result<(usize, T), Vec<E>> {
     let mut race = Race {
         stagger: Stagger::new(attempts, delay),
         begin,
@@ -131,26 +122,26 @@ struct Race<T, E, B> {
     sleep: Option<(Instant, Sleep)>,
 }
 
-impl<T, E, S, B> Race<T, E, B>
+impl<T, E, B> Race<T, E, B>
 where
-    B: FnMut(usize) -> Result<Attempt<T, E>, S>,
+    B: FnMut(usize) -> Attempt<T, E>,
 {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(usize, T), Lost<E, S>>> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(usize, T), Vec<E>>> {
         loop {
             if let Some(won) = self.poll_attempts(context) {
                 return Poll::Ready(Ok(won));
             }
             match self.stagger.next(time::now()) {
-                Step::Begin(number) => match (self.begin)(number) {
-                    Ok(attempt) => self.running.push((number, attempt)),
-                    Err(stopped) => return Poll::Ready(Err(Lost::Stopped(stopped))),
-                },
+                Step::Begin(number) => {
+                    let attempt = (self.begin)(number);
+                    self.running.push((number, attempt));
+                }
                 Step::WaitUntil(due) => match self.poll_sleep(due, context) {
                     Poll::Ready(()) => {}
                     Poll::Pending => return Poll::Pending,
                 },
                 Step::Wait => return Poll::Pending,
-                Step::Lost => return Poll::Ready(Err(Lost::AllFailed(self.take_errors()))),
+                Step::Lost => return Poll::Ready(Err(self.take_errors())),
             }
         }
     }

@@ -10,7 +10,7 @@ use std::path::Path;
 use socket2::{Domain, SockAddr, SockRef, Type};
 
 use super::address;
-use super::connector::{Connector, Target, Unobserved};
+use super::connector::{Connector, Target};
 use super::listen::{BACKLOG, Incoming};
 use super::socket::Socket;
 use super::split::{ReadHalf, WriteHalf, split};
@@ -97,13 +97,8 @@ impl UnixStream {
             protocol: None,
             address,
         };
-        let connected = Connector::new(vec![target]).connect(&mut Unobserved).await;
-        match connected {
-            Ok(connected) => Ok(Self {
-                socket: connected.socket,
-            }),
-            Err(error) => Err(error.into()),
-        }
+        let socket = Connector::new(vec![target]).connect().await?;
+        Ok(Self { socket })
     }
 
     /// Two streams that are connected to each other.

@@ -1,20 +1,17 @@
-//! Connecting: to the first address that answers, whatever the others do; what is said if none does; who may look on.
+//! Connecting: to the first address that answers, whatever the others do; what is said if none does.
 
-use std::cell::RefCell;
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::{AsRawFd, BorrowedFd};
 use std::pin::pin;
-use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::{AsyncReadExt, AsyncWriteExt, FutureExt};
-use oneloop::engine::{Connector, Failure, Observer, Phase, Target, Unconnected, Unobserved};
+use oneloop::engine::{Connector, Target};
 use oneloop::net::{
     ConnectError, ConnectOptions, TcpListener, TcpStream, UnixListener, UnixStream,
 };
 use oneloop::{now, sleep, spawn, timeout};
-use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::black_hole::BlackHole;
 use super::{TemporaryPath, on_every_driver, poll_once};
@@ -221,23 +218,22 @@ fn tcp(address: SocketAddr) -> Target {
     }
 }
 
-fn phases(failures: &[Failure]) -> Vec<(usize, Phase, Option<i32>)> {
-    let phase = |it: &Failure| (it.target, it.phase, it.error.raw_os_error());
-    failures.iter().map(phase).collect()
-}
-
-async fn fails(connector: &Connector, observer: &mut dyn Observer) -> Vec<Failure> {
-    match connector.connect(observer).await {
-        Err(Unconnected::Failed(failures)) => failures,
-        other => panic!("{other:?}"),
+/// What failed, by the system's numbers.
+async fn fails(connector: &Connector) -> Vec<Option<i32>> {
+    let error = connector.connect().await.expect_err("nothing answers");
+    match error
+        .get_ref()
+        .and_then(|it| it.downcast_ref::<ConnectError>())
+    {
+        Some(each) => each.errors().iter().map(io::Error::raw_os_error).collect(),
+        None => vec![error.raw_os_error()],
     }
 }
 
 #[test]
-fn each_failure_names_its_step() {
+fn each_failure_is_told_in_the_order_of_the_targets() {
     on_every_driver(async || {
         let refused = tcp(refusing()?);
-        let broadcast = tcp(SocketAddr::from((Ipv4Addr::BROADCAST, 9)));
         let unknown = Target {
             domain: Domain::from(9999),
             ..refused.clone()
@@ -248,149 +244,54 @@ fn each_failure_names_its_step() {
             protocol: None,
             address: SockAddr::unix("/nowhere/at/all")?,
         };
-        let targets = vec![unknown, refused, broadcast, missing];
-        let mut connector = Connector::new(targets);
+        // Each fails in a step of its own: opening, the outcome, the call that connects.
+        let mut connector = Connector::new(vec![unknown, refused, missing]);
+        let expected = [libc::EAFNOSUPPORT, libc::ECONNREFUSED, libc::ENOENT].map(Some);
         for delay in [None, Some(Duration::ZERO), Some(Duration::from_secs(3600))] {
             connector.delay = delay;
-            let failures = fails(&connector, &mut Unobserved).await;
-            let expected = [
-                (0, Phase::Open, Some(libc::EAFNOSUPPORT)),
-                (1, Phase::Outcome, Some(libc::ECONNREFUSED)),
-                (2, Phase::Connect, Some(libc::EACCES)),
-                (3, Phase::Connect, Some(libc::ENOENT)),
-            ];
-            let found = phases(&failures);
-            assert_eq!(
-                (found[0], found[1], found[3]),
-                (expected[0], expected[1], expected[3])
-            );
-            assert_eq!(
-                (found[2].0, found[2].1, found.len()),
-                (2, Phase::Connect, 4)
-            );
+            assert_eq!(fails(&connector).await, expected);
         }
         Ok(())
     });
 }
 
 #[test]
-fn every_local_address_that_failed_is_named() {
+fn every_local_address_that_failed_is_told() {
     on_every_driver(async || {
-        let refused = tcp(refusing()?);
+        let target = tcp(refusing()?);
         let local = |text: &str| SockAddr::from(text.parse::<SocketAddr>().expect("an address"));
-        let mut connector = Connector::new(vec![refused.clone(), refused]);
+        let mut connector = Connector::new(vec![target.clone(), target]);
         let unavailable = Some(libc::EADDRNOTAVAIL);
-        let refused = (Phase::Outcome, Some(libc::ECONNREFUSED));
+        let refused = Some(libc::ECONNREFUSED);
 
+        // One error, since they are all the same.
         connector.locals = Some(vec![
             local("203.0.113.1:0"),
             local("[::1]:0"),
             local("203.0.113.2:0"),
         ]);
-        let found = phases(&fails(&connector, &mut Unobserved).await);
-        let bind = |target, local| (target, Phase::Bind(local), unavailable);
-        assert_eq!(found, [bind(0, 0), bind(0, 2), bind(1, 0), bind(1, 2)]);
+        assert_eq!(fails(&connector).await, [unavailable]);
 
         connector.locals = Some(vec![
             local("203.0.113.1:0"),
-            local("127.0.0.1:0"),
             local("203.0.113.2:0"),
+            local("127.0.0.1:0"),
+            local("203.0.113.3:0"),
         ]);
-        let found = phases(&fails(&connector, &mut Unobserved).await);
-        let outcome = |target| (target, refused.0, refused.1);
-        assert_eq!(found, [bind(0, 0), outcome(0), bind(1, 0), outcome(1)]);
+        assert_eq!(
+            fails(&connector).await,
+            [unavailable, unavailable, refused].repeat(2)
+        );
 
+        // None is of the family.
         connector.locals = Some(vec![local("[::1]:0")]);
-        let found = phases(&fails(&connector, &mut Unobserved).await);
+        assert_eq!(fails(&connector).await, [None, None]);
+
+        let nowhere = Connector::new(Vec::new()).connect().await;
         assert_eq!(
-            found,
-            [(0, Phase::NoLocal, None), (1, Phase::NoLocal, None)]
+            nowhere.expect_err("nothing to try").kind(),
+            ErrorKind::InvalidInput
         );
-        assert!(
-            fails(&Connector::new(Vec::new()), &mut Unobserved)
-                .await
-                .is_empty()
-        );
-        Ok(())
-    });
-}
-
-/// Notes what it is asked, and answers as it is told.
-#[derive(Default)]
-struct Notes {
-    asked: Rc<RefCell<Vec<&'static str>>>,
-    refusals: Vec<(&'static str, io::Error)>,
-}
-
-impl Notes {
-    fn answer(&mut self, step: &'static str) -> io::Result<()> {
-        self.asked.borrow_mut().push(step);
-        match self
-            .refusals
-            .iter()
-            .position(|(refused, _)| *refused == step)
-        {
-            Some(index) => Err(self.refusals.remove(index).1),
-            None => Ok(()),
-        }
-    }
-}
-
-impl Observer for Notes {
-    fn before_open(&mut self, _: &Target) -> io::Result<()> {
-        self.answer("open")
-    }
-
-    fn before_bind(&mut self, socket: BorrowedFd<'_>, _: &SockAddr) -> io::Result<()> {
-        assert!(SockRef::from(&socket).nonblocking()?);
-        self.answer("bind")
-    }
-
-    fn before_connect(&mut self, socket: BorrowedFd<'_>, target: &Target) -> io::Result<()> {
-        assert!(socket.as_raw_fd() >= 0 && target.address.is_ipv4());
-        self.answer("connect")
-    }
-}
-
-#[test]
-fn an_observer_is_asked_before_each_step_and_may_end_everything() {
-    on_every_driver(async || {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let local = SockAddr::from(SocketAddr::from(([127, 0, 0, 1], 0)));
-        let mut connector = Connector::new(vec![tcp(refusing()?), tcp(listener.local_addr()?)]);
-        connector.locals = Some(vec![local.clone(), local]);
-        let mut notes = Notes::default();
-        let connected = connector.connect(&mut notes).await.expect("a connection");
-        assert_eq!(connected.target, 1);
-        let (fd, rest) = connected.socket.detach()?;
-        assert!(rest.is_empty() && SockRef::from(&fd).nonblocking()?);
-        let all = ["open", "bind", "connect"].repeat(2);
-        assert_eq!(notes.asked.take(), all);
-
-        // An error of the system's is a failure of its step like any other.
-        let system = |code| io::Error::from_raw_os_error(code);
-        notes.refusals = vec![
-            ("open", system(libc::EACCES)),
-            ("bind", system(libc::EPERM)),
-        ];
-        let connected = connector.connect(&mut notes).await.expect("a connection");
-        assert_eq!((connected.target, notes.refusals.len()), (1, 0));
-        assert_eq!(
-            notes.asked.take(),
-            ["open", "open", "bind", "bind", "connect"]
-        );
-
-        // One that wraps another ends everything, in whatever step.
-        for step in ["open", "bind", "connect"] {
-            notes.refusals = vec![(step, io::Error::other("no, said the observer"))];
-            match connector.connect(&mut notes).await {
-                Err(Unconnected::Stopped(error)) => {
-                    assert_eq!(error.to_string(), "no, said the observer");
-                }
-                other => panic!("{other:?}"),
-            }
-            assert_eq!(notes.asked.take().last(), Some(&step));
-        }
         Ok(())
     });
 }

@@ -1,11 +1,8 @@
 //! The staggered race by a manual clock: what begins when, who wins, and what becomes of the others.
 
-use std::convert::Infallible;
-use std::io;
-use std::rc::Rc;
 use std::time::Duration;
 
-use oneloop::engine::{Attempt, Lost, staggered_race};
+use oneloop::engine::{Attempt, staggered_race};
 use oneloop::{now, sleep, spawn};
 
 use crate::support::{Log, rig};
@@ -58,20 +55,17 @@ fn attempt(log: &Log, number: usize, does: Does) -> Attempt<usize, String> {
     })
 }
 
-type Outcome<S = Infallible> = Result<(usize, usize), Lost<String, S>>;
-
 fn race(delay: Option<u32>, attempts: &'static [Does]) -> (String, Vec<String>) {
     let rig = rig();
     let said = simulate(&rig, move |log| async move {
-        let begin = |number| Ok(attempt(&log, number, attempts[number]));
-        let outcome: Outcome = staggered_race(attempts.len(), delay.map(|it| it * MS), begin).await;
+        let begin = |number| attempt(&log, number, attempts[number]);
+        let outcome = staggered_race(attempts.len(), delay.map(|it| it * MS), begin).await;
         log.say(match outcome {
             Ok((number, value)) => {
                 assert_eq!(number, value);
                 format!("{number} wins at {}", millis())
             }
-            Err(Lost::AllFailed(errors)) => format!("{} at {}", errors.join(", "), millis()),
-            Err(Lost::Stopped(never)) => match never {},
+            Err(errors) => format!("{} at {}", errors.join(", "), millis()),
         });
     });
     (said.last().cloned().unwrap_or_default(), said)
@@ -162,8 +156,8 @@ fn of_two_that_succeed_at_once_the_older_wins() {
 fn the_winner_leaves_no_timer() {
     let rig = rig();
     simulate(&rig, |log| async move {
-        let begin = |number| Ok(attempt(&log, number, Succeed(5)));
-        let outcome: Outcome = staggered_race(2, Some(3600 * 1000 * MS), begin).await;
+        let begin = |number| attempt(&log, number, Succeed(5));
+        let outcome = staggered_race(2, Some(3600 * 1000 * MS), begin).await;
         assert!(outcome.is_ok());
     });
     assert_eq!(rig.clock.now().as_nanos(), 5_000_000);
@@ -175,8 +169,8 @@ fn dropping_the_race_drops_every_attempt() {
     let said = simulate(&rig, |log| async move {
         let theirs = log.clone();
         let racing = spawn(async move {
-            let begin = |number| Ok(attempt(&theirs, number, Succeed(1000)));
-            let outcome: Outcome = staggered_race(5, Some(10 * MS), begin).await;
+            let begin = |number| attempt(&theirs, number, Succeed(1000));
+            let outcome = staggered_race(5, Some(10 * MS), begin).await;
             unreachable!("{outcome:?}");
         });
         sleep(15 * MS).await;
@@ -192,21 +186,4 @@ fn dropping_the_race_drops_every_attempt() {
     ];
     assert_eq!(said, expected);
     assert_eq!(rig.clock.now().as_nanos(), 15_000_000);
-}
-
-#[test]
-fn one_that_may_not_begin_ends_the_race() {
-    let rig = rig();
-    let said = simulate(&rig, |log| async move {
-        let begin = |number| match number {
-            0 => Ok(attempt(&log, number, Succeed(1000))),
-            _ => Err(Rc::new(io::Error::other("not this one"))),
-        };
-        let outcome: Outcome<Rc<io::Error>> = staggered_race(3, Some(10 * MS), begin).await;
-        match outcome {
-            Err(Lost::Stopped(error)) => log.say(error.to_string()),
-            other => panic!("{other:?}"),
-        }
-    });
-    assert_eq!(said, ["0 begins at 0", "0 cut at 10", "not this one"]);
 }
