@@ -229,3 +229,34 @@ def test_the_transport_below_is_full_when_its_protocol_is_told_twice(loop_factor
         stage.call(layer.resume_writing)
         stage.until(lambda: (stage.peer.read(), len(stage.peer.data) == 6)[1])
         assert stage.transport.get_write_buffer_size() == 0
+
+
+def test_the_memory_to_receive_into_is_lent_one_at_a_time(oneloop):
+    """Whoever keeps it cannot write into what another connection receives."""
+    with tls_scene(oneloop.new_event_loop) as one, tls_scene(oneloop.new_event_loop) as other:
+        layer, second = one.transport._ssl_protocol, other.transport._ssl_protocol
+        view = layer.get_buffer(-1)
+        assert layer.get_buffer(-1) is view
+        view[:4] = b"mark"
+        layer.buffer_updated(0)
+        with pytest.raises(ValueError, match="released"):
+            view[0] = 1
+        # It is lent again, to whoever is next.
+        view = second.get_buffer(-1)
+        assert view[:4] == b"mark"
+        # What can still be reached is not.
+        kept = [view[:16]]
+        second.buffer_updated(0)
+        view = layer.get_buffer(-1)
+        kept.append(view.obj)
+        kept[0][:4] = b"MINE"
+        assert view[:4] != b"MINE"
+        view[:4] = b"mine"
+        layer.buffer_updated(0)
+        assert second.get_buffer(-1)[:4] not in (b"MINE", b"mine")
+        with memoryview(second.get_buffer(-1)) as held, pytest.raises(BufferError):
+            held.obj.clear()
+        second.buffer_updated(0)
+        # And nothing of it was noticed.
+        for stage in (one, other):
+            stage.exchange(os.urandom(100_000), os.urandom(100_000))

@@ -121,6 +121,7 @@ strings! {
     recv_into,
     recvfrom,
     recvfrom_into,
+    release,
     remove_done_callback,
     result,
     resume_reading,

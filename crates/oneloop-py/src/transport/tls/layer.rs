@@ -366,8 +366,11 @@ impl Layer {
         }
     }
 
-    fn slots(&self) -> [&Slot; 8] {
+    fn slots(&self) -> [&Slot; 9] {
+        let [memory, view] = self.loan.slots();
         [
+            memory,
+            view,
             &self.event_loop,
             &self.below,
             &self.protocol,
@@ -375,7 +378,6 @@ impl Layer {
             &self.waiter,
             &self.extra,
             &self.began,
-            &self.loan.0,
         ]
     }
 }
@@ -393,7 +395,6 @@ impl Payload for Layer {
     }
 
     fn clear(&self, py: Python<'_>) {
-        self.loan.give_back(py);
         self.cipher.release(py);
         self.writing.clear(py);
         self.reading.clear(py);

@@ -1,7 +1,8 @@
 //! The memory into which a transport below receives: lent to one connection at a time, as long as it waits for the bytes.
 //!
 //! asyncio gives every TLS connection a buffer of 256 KiB of its own. A transport asks for memory, fills it and says so in one go, so a few
-//! pieces serve all connections. One that somebody still refers to when it comes back is not lent again.
+//! pieces serve all connections. What it is given is a view, which is released when the memory comes back: a transport that kept it can no
+//! longer write into what another connection receives. Memory that somebody can still reach is not lent again.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -9,7 +10,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyMemoryView, PySlice};
 
 use crate::ffi::buffer;
+use crate::ffi::call;
 use crate::ffi::slot::Slot;
+use crate::names;
 
 /// How much is received at once, as asyncio's `SSLProtocol.max_size`.
 const SIZE: usize = 256 * 1024;
@@ -21,11 +24,17 @@ const KEPT: usize = 4;
 static POOL: Mutex<Vec<Py<PyAny>>> = Mutex::new(Vec::new());
 
 /// Memory that is lent to a transport, or none.
-pub(super) struct Loan(pub(super) Slot);
+pub(super) struct Loan {
+    memory: Slot,
+    view: Slot,
+}
 
 impl Loan {
     pub(super) fn none() -> Self {
-        Self(Slot::new(None))
+        Self {
+            memory: Slot::new(None),
+            view: Slot::new(None),
+        }
     }
 
     /// The memory to receive into.
@@ -33,46 +42,50 @@ impl Loan {
     /// # Errors
     /// `MemoryError`.
     pub(super) fn take<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        if let Some(memory) = self.0.get(py) {
-            return Ok(memory);
+        if let Some(view) = self.view.get(py) {
+            return Ok(view);
         }
         let pooled = POOL.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let memory = match pooled {
             Some(memory) => memory.into_bound(py),
-            None => {
-                let memory = PyByteArray::new_with(py, SIZE, |_| Ok(()))?;
-                PyMemoryView::from(&memory)?.into_any()
-            }
+            None => PyByteArray::new_with(py, SIZE, |_| Ok(()))?.into_any(),
         };
-        drop(self.0.replace(py, Some(memory.clone())));
-        Ok(memory)
+        let view = PyMemoryView::from(&memory)?.into_any();
+        drop(self.memory.replace(py, Some(memory)));
+        drop(self.view.replace(py, Some(view.clone())));
+        Ok(view)
     }
 
     /// The first `size` bytes of the memory, if any was lent.
     ///
     /// # Errors
-    /// `MemoryError`.
+    /// `ValueError` if somebody has released it.
     pub(super) fn filled<'py>(
         &self,
         py: Python<'py>,
         size: isize,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        match self.0.get(py) {
-            Some(memory) => memory.get_item(PySlice::new(py, 0, size, 1)).map(Some),
+        match self.view.get(py) {
+            Some(view) => view.get_item(PySlice::new(py, 0, size, 1)).map(Some),
             None => Ok(None),
         }
     }
 
-    /// Gives the memory back.
+    /// Gives the memory back, unless somebody writes into it still.
     pub(super) fn give_back(&self, py: Python<'_>) {
-        let Some(memory) = self.0.take(py) else {
+        let (Some(view), Some(memory)) = (self.view.take(py), self.memory.take(py)) else {
             return;
         };
-        if buffer::is_sole_reference(&memory) {
+        // A view of the view would keep the memory, and so would whoever has asked the view for it.
+        if call::method(names::release(py), [&view]).is_ok() && buffer::is_sole_reference(&memory) {
             let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
             if pool.len() < KEPT {
                 pool.push(memory.unbind());
             }
         }
+    }
+
+    pub(super) fn slots(&self) -> [&Slot; 2] {
+        [&self.memory, &self.view]
     }
 }

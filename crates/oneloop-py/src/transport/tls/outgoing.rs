@@ -19,7 +19,7 @@ use crate::ffi::call;
 use crate::names;
 
 /// How much is encrypted at once: so much then waits in the TLS object's memory, which never shrinks, and in the processor's caches.
-const MOST: usize = 128 * 1024;
+const MOST: usize = 64 * 1024;
 
 impl Layer {
     /// Follows `asyncio.WriteTransport.write`.
