@@ -1,5 +1,6 @@
 # mypy: allow-untyped-defs, allow-untyped-calls, no-check-untyped-defs
-"""Much of everything: a gibibyte that comes back as it was sent, ten thousand connections of which nothing is left."""
+"""Much of everything: a gibibyte that comes back as it was sent, over TLS too; ten thousand connections of which
+nothing is left."""
 
 import asyncio
 import contextlib
@@ -15,6 +16,7 @@ from typing import ClassVar
 import pytest
 from helpers.descriptors import none_left
 from helpers.peers import abstract_name
+from helpers.tls import HOST, VERSIONS, client_context, server_context
 
 GIBIBYTE = 1 << 30
 # The control shows that the tests are right; that asyncio bears the load is not ours to show.
@@ -53,7 +55,8 @@ class BufferedEcho(_Echoing, asyncio.BufferedProtocol):
         self.view = memoryview(self.buffer)
 
     def get_buffer(self, sizehint):
-        return self.buffer
+        # Of a bytearray asyncio's TLS would fill a copy.
+        return self.view
 
     def buffer_updated(self, nbytes):
         # asyncio keeps what it cannot send by reference, from 3.12 on.
@@ -101,16 +104,23 @@ class Client(asyncio.Protocol):
             self.done.set_result(exc)
 
 
-async def echoed(loop, kind, protocol, size):
+def over_tls(version=None):
+    """The arguments of a server and of a client for a connection over TLS."""
+    server, client = {"ssl": server_context(version=version)}, {"ssl": client_context(), "server_hostname": HOST}
+    return {"server": server, "client": client}
+
+
+async def echoed(loop, kind, protocol, size, server=(), client=()):
     """Send `size` bytes through an echo; the client when it is done."""
+    server, client = dict(server), dict(client)
     with tempfile.TemporaryDirectory() as directory:
         if kind == "tcp":
-            server = await loop.create_server(protocol, "127.0.0.1", 0)
-            connecting = loop.create_connection(lambda: Client(size), *server.sockets[0].getsockname())
+            server = await loop.create_server(protocol, "127.0.0.1", 0, **server)
+            connecting = loop.create_connection(lambda: Client(size), *server.sockets[0].getsockname(), **client)
         else:
             path = os.path.join(directory, "socket")
-            server = await loop.create_unix_server(protocol, path)
-            connecting = loop.create_unix_connection(lambda: Client(size), path)
+            server = await loop.create_unix_server(protocol, path, **server)
+            connecting = loop.create_unix_connection(lambda: Client(size), path, **client)
         _, client = await connecting
         assert await client.done is None
         server.close()
@@ -130,6 +140,26 @@ def test_a_gibibyte_there_and_back(loop_name, loop, kind, protocol, size):
     # It was held up on its way, and what waited was never much more than the mark.
     assert client.pauses > 0
     assert client.largest <= 65536 + PIECE
+
+
+@pytest.mark.parametrize(
+    ("kind", "protocol", "version", "size"),
+    [
+        ("tcp", Echo, VERSIONS[-1], GIBIBYTE),
+        ("tcp", Echo, VERSIONS[0], GIBIBYTE // 8),
+        ("tcp", BufferedEcho, VERSIONS[-1], GIBIBYTE // 8),
+        ("unix", Echo, VERSIONS[-1], GIBIBYTE // 8),
+    ],
+)
+def test_a_gibibyte_there_and_back_over_tls(loop_name, loop, kind, protocol, version, size):
+    size //= CONTROL[loop_name]
+    with none_left(loop):
+        client = loop.run_until_complete(echoed(loop, kind, protocol, size, **over_tls(version)))
+    assert (client.sent, client.received) == (size, size)
+    assert client.received_sum == client.sent_sum
+    assert client.pauses > 0
+    # asyncio's high-water mark for TLS.
+    assert client.largest <= 512 * 1024 + PIECE
 
 
 def waves(total):

@@ -5,18 +5,20 @@ How connections end is in test_tls_ends, flow control in test_tls_flow_control, 
 """
 
 import asyncio
+import contextlib
 import gc
-import hashlib
 import os
 import ssl
 import weakref
 
 import pytest
 from helpers.compare import like_asyncio
+from helpers.loops import steps
 from helpers.peers import connected_pair
 from helpers.recorder import BufferedRecorder, Recorder
 from helpers.scene import until
 from helpers.tls import (
+    CERTIFICATES,
     HOST,
     SIDES,
     VERSIONS,
@@ -311,8 +313,8 @@ def test_application_protocols(loop_factory):
 def test_a_client_s_certificate(loop_factory, version):
     ours, theirs = server_context(version=version), client_context()
     ours.verify_mode = ssl.CERT_REQUIRED
-    ours.load_verify_locations(os.path.join(os.path.dirname(__file__), "certificates", "ca.pem"))
-    theirs.load_cert_chain(os.path.join(os.path.dirname(__file__), "certificates", "client.pem"))
+    ours.load_verify_locations(CERTIFICATES / "ca.pem")
+    theirs.load_cert_chain(CERTIFICATES / "client.pem")
     outcome, trace, *_ = handshake(loop_factory, "server", ours, theirs)
     assert outcome.getpeercert()["subject"] == ((("commonName", "a client"),),)
     assert trace == ["made", "lost"]
@@ -337,39 +339,28 @@ def test_an_sni_callback_may_change_the_context(loop_factory):
     assert seen == [(HOST, True)]
 
 
-@pytest.mark.parametrize("version", VERSIONS, ids=lambda version: version.name)
-def test_a_session_is_resumed(loop_factory, version):
-    """Tickets come with the handshake (1.2) or after it (1.3): the transport lets OpenSSL see them."""
-    ours, theirs = client_context(version), server_context()
-    reused = []
+def test_a_handshake_whose_certificate_cannot_be_read(loop_factory):
+    """A TLS object of the user's own class may fail where OpenSSL's does not."""
 
-    class Sessions(ssl.SSLObject):
-        session_to_use = None
+    class Unreadable(ssl.SSLObject):
+        def getpeercert(self, binary_form=False):
+            raise ValueError("unreadable")
 
-        @classmethod
-        def _create(cls, *args, **kwargs):
-            kwargs["session"] = cls.session_to_use
-            return super()._create(*args, **kwargs)
-
-    ours.sslobject_class = Sessions
-    loop = loop_factory()
-    for _ in range(2):
+    def scenario(factory):
+        context = client_context()
+        context.sslobject_class = Unreadable
+        loop = factory()
         end, other = connected_pair("socketpair")
-        protocol = Recorder()
-        with other:
-            peer = Peer(other, theirs, "server")
-            task = start(loop, end, "client", ours, protocol)
-            until(loop, lambda task=task, peer=peer: peer.handshake() and task.done())
-            transport, _ = task.result()
-            peer.write(b"after the tickets")
-            until(loop, lambda protocol=protocol: protocol.data)
-            ssl_object = transport.get_extra_info("ssl_object")
-            reused.append(ssl_object.session_reused)
-            Sessions.session_to_use = ssl_object.session
-            transport.abort()
-            until(loop, lambda protocol=protocol: "lost" in protocol.names)
-    loop.close()
-    assert reused == [False, True]
+        protocol, reports = Recorder(), []
+        loop.set_exception_handler(lambda _, context: reports.append((context["message"], str(context["exception"]))))
+        with contextlib.closing(loop), other:
+            peer = Peer(other, server_context(), "server")
+            task = start(loop, end, "client", context, protocol)
+            until(loop, lambda: (peer.handshake(), task.done())[1])
+            steps(loop, 3)
+            return repr(task.exception()), protocol.trace, reports
+
+    assert like_asyncio(scenario, loop_factory)[1] == []
 
 
 def test_a_peer_that_speaks_no_tls(loop_factory):
@@ -408,64 +399,7 @@ def test_a_peer_that_leaves_in_the_handshake(loop_factory):
     assert like_asyncio(scenario, loop_factory) == ("ConnectionResetError", "", [])
 
 
-# Much, and the same again.
-
-
-@pytest.mark.parametrize("version", VERSIONS, ids=lambda version: version.name)
-def test_an_echo_of_many_bytes(loop_factory, version):
-    total = 48 << 20
-    with asyncio.Runner(loop_factory=loop_factory) as runner:
-        sent, received = runner.run(_echo(total, version))
-    assert sent == received
-
-
-def test_an_echo_of_a_gibibyte(oneloop):
-    with asyncio.Runner(loop_factory=oneloop.new_event_loop) as runner:
-        sent, received = runner.run(_echo(1 << 30, None))
-    assert sent == received
-
-
-async def _echo(total, version):
-    loop = asyncio.get_running_loop()
-
-    async def serve(reader, writer):
-        while data := await reader.read(1 << 18):
-            writer.write(data)
-            await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=server_context(version=version))
-    sock = await asyncio.to_thread(_connected_to, server.sockets[0].getsockname())
-    reader, writer = await asyncio.open_connection(sock=sock, ssl=client_context(), server_hostname=HOST)
-    block = os.urandom(1 << 20)
-    sent, received = hashlib.blake2b(), hashlib.blake2b()
-
-    async def send():
-        for number in range(total // len(block)):
-            piece = number.to_bytes(8, "big") + block[8:]
-            sent.update(piece)
-            writer.write(piece)
-            await writer.drain()
-
-    sending = loop.create_task(send())
-    left = total
-    while left:
-        data = await reader.read(1 << 18)
-        assert data, "the echo ended early"
-        received.update(data)
-        left -= len(data)
-    await sending
-    writer.close()
-    await writer.wait_closed()
-    server.close()
-    await server.wait_closed()
-    return sent.digest(), received.digest()
-
-
-def _connected_to(address):
-    import socket
-
-    return socket.create_connection(address)
+# Nothing is left.
 
 
 def test_nothing_is_left_of_a_connection(loop_factory):

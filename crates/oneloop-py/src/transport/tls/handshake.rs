@@ -56,8 +56,7 @@ impl Layer {
 
     fn handshake_is_done(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = object.py();
-        let opened = self.session(Session::opened);
-        if opened == Opened::TooLate {
+        if !self.session(|session| session.is_in_handshake()) {
             // A callback of the TLS object's has closed the connection.
             return Ok(());
         }
@@ -68,6 +67,10 @@ impl Layer {
                 return self.handshake_failed(object, &error);
             }
             Err(error) => return Err(error),
+        }
+        let opened = self.session(Session::opened);
+        if opened == Opened::TooLate {
+            return Ok(());
         }
         self.log_duration(object)?;
         if opened == Opened::Announce
@@ -104,8 +107,9 @@ impl Layer {
             true => "SSL handshake failed on verifying the certificate",
             false => "SSL handshake failed",
         };
-        self.fail(object, error, message)?;
-        self.wake(py, Some(error.value(py).as_any()))
+        let told = self.fail(object, error, message);
+        self.wake(py, Some(error.value(py).as_any()))?;
+        told
     }
 
     fn log_duration(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
