@@ -246,12 +246,14 @@ def tls_scene(
     version: ssl.TLSVersion | None = None,
     debug: bool = False,
     send_buffer: int | None = None,
+    prepare: Callable[[dict[str, ssl.SSLContext]], object] = lambda contexts: None,
     **tls: Any,
 ) -> Iterator[TLSScene]:
     """A scene on a loop of its own, after the handshake. `side` is the transport's; `send_buffer` is how much the
-    kernel takes from it."""
+    kernel takes from it; `prepare` may change the contexts of both sides."""
     protocol = protocol or Recorder()
     contexts = {"client": client_context(version), "server": server_context(version=version)}
+    prepare(contexts)
     ours, theirs = connected_pair(kind)
     with contextlib.closing(factory()) as loop, theirs:
         loop.set_debug(debug)
