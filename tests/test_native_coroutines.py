@@ -534,6 +534,36 @@ def test_a_closed_loop_keeps_nothing_of_what_waits(oneloop, pair):
     coroutine.close()
 
 
+LEFT = {
+    "a task that waits": "task = loop.create_task(coroutine); task._log_destroy_pending = False; run_once(loop)",
+    "a coroutine that waits": "future = coroutine.send(None)",
+    "one that nobody awaited": "coroutine.close()",
+    "one in a builtin module": "import builtins; builtins.kept = coroutine; builtins.future = coroutine.send(None)",
+    "one in sys.modules": "sys.modules['kept'] = coroutine; sys.modules['a future'] = coroutine.send(None)",
+    "one in a cycle with its loop": "loop.kept = coroutine; loop.future = coroutine.send(None)",
+    "one of a closed loop": "future = coroutine.send(None); loop.close()",
+    "one in another thread": (
+        "ready = threading.Event()\n"
+        "def run():\n"
+        "    loop.create_task(coroutine); loop.call_soon(ready.set); loop.run_forever()\n"
+        "threading.Thread(target=run, daemon=True).start(); ready.wait()"
+    ),
+}
+
+
+@pytest.mark.parametrize("left", LEFT)
+def test_what_is_left_at_exit_goes_in_silence(loop_name, left):
+    child = children.run_program(
+        "import asyncio, socket, sys, threading\n"
+        "from helpers.loops import new_event_loop, run_once\n"
+        "loop, pair = new_event_loop(), socket.socketpair()\n"
+        "pair[0].setblocking(False)\n"
+        "coroutine = loop.sock_recv(pair[0], 1)\n" + LEFT[left] + "\nprint('end')",
+        loop_name,
+    )
+    assert (child.returncode, child.out, child.err) == (0, "end\n", "")
+
+
 # -- what others look at -----------------------------------------------------------------------
 
 

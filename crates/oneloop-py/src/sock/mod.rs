@@ -152,7 +152,8 @@ struct Wait<H: RunsEntries> {
 impl<H: RunsEntries> Drop for Wait<H> {
     fn drop(&mut self) {
         if let Some(engine) = self.engine.upgrade() {
-            Python::attach(|py| {
+            // While the interpreter exits PyO3 lets nobody in; then the loop goes, too, and nobody waits any more.
+            let _ = Python::try_attach(|py| {
                 watch::leave(py, &engine, self.fd, self.direction, self.sleeper);
             });
         }
