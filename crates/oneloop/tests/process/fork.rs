@@ -4,14 +4,20 @@ use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
-use std::sync::{Arc, mpsc};
+#[cfg(target_os = "linux")]
+use std::sync::Arc;
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use oneloop::engine::{Direction, Kind, Place, Reactor};
+#[cfg(target_os = "linux")]
+use oneloop::engine::Reactor;
+use oneloop::engine::{Direction, Kind, Place};
 use oneloop::{Builder, Handle, LoopClosed, join_all, sleep, spawn, yield_now};
 
-use crate::support::{KINDS, Loop, Watch, adopt_shared, call, fail, real, say, says, this_loop};
+use crate::support::{KINDS, Loop, Watch, call, fail, real, say, says};
+#[cfg(target_os = "linux")]
+use crate::support::{adopt_shared, this_loop};
 use crate::{Child, End, exit, in_child};
 
 fn on_every_driver(test: impl Fn(Kind)) {

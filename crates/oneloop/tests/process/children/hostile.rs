@@ -1,6 +1,7 @@
 //! Children where the system refuses things: pidfds, descriptors, threads; where SIGCHLD is ignored; across a fork.
 
 use std::io;
+#[cfg(target_os = "linux")]
 use std::os::unix::process::ExitStatusExt;
 
 use oneloop::process::{Command, Stdio};
@@ -8,8 +9,10 @@ use oneloop::{Builder, spawn, yield_now};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use super::{everywhere, no_child_is_left};
+#[cfg(target_os = "linux")]
+use crate::open_descriptors;
 use crate::support::KINDS;
-use crate::{Child, End, exit, in_child, open_descriptors};
+use crate::{Child, End, exit, in_child};
 
 /// Has the kernel answer `pidfd_open` with this error in this process from now on, as sandboxes and old kernels do.
 #[cfg(target_os = "linux")]

@@ -50,6 +50,16 @@ fn state(pid: u32) -> Option<char> {
     stat.rsplit(") ").next()?.chars().next()
 }
 
+/// The same, as `ps` tells it.
+#[cfg(not(target_os = "linux"))]
+fn state(pid: u32) -> Option<char> {
+    let asked = std::process::Command::new("ps")
+        .args(["-o", "state=", "-p", &pid.to_string()])
+        .output();
+    let told = asked.expect("ps").stdout;
+    told.trim_ascii().first().copied().map(char::from)
+}
+
 /// Whether this process has no child, not even one that has exited.
 fn no_child_is_left() -> bool {
     use rustix::process::{WaitId, WaitIdOptions, waitid};
