@@ -267,6 +267,19 @@ impl Host for PyHost {
         watch.into()
     }
 
+    fn superseded(&self, watch: Watch) {
+        let Some(engine) = self.engine.upgrade() else {
+            return;
+        };
+        Python::attach(|py| {
+            let result = watch::superseded(py, &engine, watch);
+            // An exception that has to end the run comes at the wrong place here: it is shown and not kept.
+            if let Err(error) = self.reported(py, result, "Exception in ending a watch") {
+                error.write_unraisable(py, None);
+            }
+        });
+    }
+
     fn block<R>(&self, wait: impl FnOnce() -> R) -> R {
         Python::attach(|py| ffi::thread::detach(py, wait))
     }

@@ -75,6 +75,18 @@ pub(crate) fn remove(
     end(py, engine, engine.unwatch(fd, direction))
 }
 
+/// Ends a watch whose descriptor was closed without a word, and whose number another descriptor of the loop has.
+///
+/// # Errors
+/// Those of scheduling the tasks of coroutines that waited, and in debug mode what the `repr` of the callback raises.
+pub(crate) fn superseded(
+    py: Python<'_>,
+    engine: &EventLoop<impl RunsEntries>,
+    watch: Watch,
+) -> PyResult<()> {
+    end(py, engine, Some(watch)).map(drop)
+}
+
 /// Has a coroutine woken, once, when a descriptor is ready. For the loop's owner.
 ///
 /// # Errors

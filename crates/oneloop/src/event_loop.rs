@@ -565,10 +565,14 @@ impl<H: Host> Reactor for EventLoop<H> {
     fn register(&self, fd: RawFd) -> io::Result<Token> {
         self.renew_after_fork()?;
         self.pacing.dirty.set(true);
-        self.io.with(|io| {
+        let (token, stale) = self.io.with(|io| {
             let driver = io.driver.as_mut().ok_or_else(|| self.no_driver())?;
             io.registry.register(driver, fd)
-        })
+        })?;
+        for watch in stale {
+            self.host.superseded(watch);
+        }
+        Ok(token)
     }
 
     fn poll_ready(

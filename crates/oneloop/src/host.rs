@@ -54,6 +54,12 @@ pub trait Host: 'static {
     /// Turns a watch whose descriptor is ready into an entry.
     fn readiness(&self, watch: Self::Watch) -> Self::Entry;
 
+    /// The descriptor of this watch was closed without a word, and its number is now that of a descriptor of ours. It is ready no more; an
+    /// entry that was made of it may still be queued.
+    fn superseded(&self, watch: Self::Watch) {
+        drop(watch);
+    }
+
     /// Calls `wait`, which blocks; a host with a global lock releases it meanwhile.
     fn block<R>(&self, wait: impl FnOnce() -> R) -> R {
         wait()

@@ -201,19 +201,31 @@ impl<W: Clone> Registry<W> {
         }
     }
 
-    /// Registers a descriptor for Rust code, both directions at once, edge-triggered.
+    /// Registers a descriptor for Rust code, both directions at once, edge-triggered. A watch may stand in its place whose descriptor was
+    /// closed without a word, and its number reused: it ends, and comes back with the token.
     ///
     /// # Errors
     ///
     /// As [`Registry::watch`], and `AlreadyExists` if the descriptor is watched or registered.
-    pub(crate) fn register(&mut self, driver: &mut Driver, fd: RawFd) -> io::Result<Token> {
-        if !matches!(self.occupant(fd), Occupant::Vacant) {
-            return Err(taken());
+    pub(crate) fn register(
+        &mut self,
+        driver: &mut Driver,
+        fd: RawFd,
+    ) -> io::Result<(Token, Vec<W>)> {
+        let token = match self.occupant(fd) {
+            Occupant::Registered(_) => return Err(taken()),
+            Occupant::Vacant => self.token_for(fd),
+            Occupant::Watched(_) => self.token_after(fd),
+        };
+        // Only the driver can tell a watch that lives from one whose file is gone: it refuses to add a file twice.
+        match driver.add(fd, token, Interest::BOTH, Mode::Edge) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(taken()),
+            result => result?,
         }
-        let token = self.token_for(fd);
-        driver.add(fd, token, Interest::BOTH, Mode::Edge)?;
-        self.slot_mut(fd).occupant = Occupant::Registered(PerDirection::default());
-        Ok(token)
+        let slot = self.slot_mut(fd);
+        let stale = slot.vacate().into_watches();
+        slot.occupant = Occupant::Registered(PerDirection::default());
+        Ok((token, stale))
     }
 
     /// The descriptor of a registration.
@@ -338,20 +350,11 @@ impl<W: Clone> Registry<W> {
         let mut out = Vec::new();
         for slot in &mut self.slots {
             match slot.vacate() {
-                Occupant::Vacant => {}
-                Occupant::Watched(watched) => {
-                    out.extend(
-                        watched
-                            .read
-                            .into_iter()
-                            .chain(watched.write)
-                            .map(Ready::Watch),
-                    );
-                }
                 Occupant::Registered(mut state) => {
                     state.read.set_ready(&mut out);
                     state.write.set_ready(&mut out);
                 }
+                occupant => out.extend(occupant.into_watches().into_iter().map(Ready::Watch)),
             }
         }
         out
@@ -379,6 +382,11 @@ impl<W: Clone> Registry<W> {
 
     fn token_for(&self, fd: RawFd) -> Token {
         token(fd, self.slot(fd).map_or(0, |slot| slot.generation))
+    }
+
+    /// The token for whoever follows the slot's present occupant.
+    fn token_after(&self, fd: RawFd) -> Token {
+        token(fd, self.slot(fd).map_or(0, Slot::next_generation))
     }
 
     /// The slot of a descriptor that the driver accepted. Only then may the table grow: any number that a user makes up is refused
@@ -409,6 +417,16 @@ impl<W: Clone> Registry<W> {
     }
 }
 
+impl<W> Occupant<W> {
+    /// The watches, the reader's first.
+    fn into_watches(self) -> Vec<W> {
+        match self {
+            Self::Watched(watched) => watched.read.into_iter().chain(watched.write).collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
 impl<W> Slot<W> {
     /// Sets the watch on one direction and returns the one before it. The caller has excluded a registered occupant.
     fn occupy(&mut self, direction: Direction, watch: W) -> Option<W> {
@@ -429,9 +447,13 @@ impl<W> Slot<W> {
     /// Empties the slot; events that are under way for its occupant are stale from here on.
     fn vacate(&mut self) -> Occupant<W> {
         if !matches!(self.occupant, Occupant::Vacant) {
-            self.generation = self.generation.wrapping_add(1);
+            self.generation = self.next_generation();
         }
         std::mem::replace(&mut self.occupant, Occupant::Vacant)
+    }
+
+    fn next_generation(&self) -> u32 {
+        self.generation.wrapping_add(1)
     }
 }
 

@@ -23,7 +23,7 @@ const POLL: Option<Duration> = Some(Duration::ZERO);
 #[derive(Clone, Copy, Debug)]
 enum Operation {
     /// A new pair; a closed one's number comes back.
-    Open(usize),
+    Open(usize, Owner),
     /// Removes what stands, then closes: the well-behaved owner.
     Close(usize),
     /// Closes without a word while a watch stands, as a user's program may; the number may come back with the watch still there.
@@ -41,6 +41,15 @@ enum Operation {
     PeerWrites(usize),
     PeerCloses(usize),
     Poll,
+}
+
+/// Who has a new descriptor.
+#[derive(Clone, Copy, Debug)]
+enum Owner {
+    /// The user, who removes at last what he has left on its number.
+    User,
+    /// Rust code, which knows nothing of that and registers it at once.
+    Rust,
 }
 
 /// How a future waits for a registered descriptor.
@@ -70,7 +79,7 @@ fn operation() -> impl Strategy<Value = Operation> {
     };
     let ending = || prop_oneof![Just(Ending::Release), Just(Ending::Detach)];
     prop_oneof![
-        4 => place().prop_map(Open),
+        4 => (place(), prop_oneof![Just(Owner::User), Just(Owner::Rust)]).prop_map(|(place, owner)| Open(place, owner)),
         2 => place().prop_map(Close),
         1 => place().prop_map(CloseUnsaid),
         1 => place().prop_map(CloseKeepingDuplicate),
@@ -164,10 +173,13 @@ impl Bench {
 
     fn apply(&mut self, operation: Operation) -> std::io::Result<()> {
         match operation {
-            Operation::Open(place) => {
+            Operation::Open(place, owner) => {
                 if self.files[place].is_none() {
-                    let file = File::open()?;
-                    self.tidy_number(file.fd());
+                    let mut file = File::open()?;
+                    match owner {
+                        Owner::User => self.tidy_number(file.fd()),
+                        Owner::Rust => self.register_over_what_is_stale(&mut file),
+                    }
                     // The peer's number may be one that was closed with a watch on it, and is never watched itself.
                     self.tidy_number(file.peer.as_ref().map_or(-1, AsRawFd::as_raw_fd));
                     self.files[place] = Some(file);
@@ -219,6 +231,18 @@ impl Bench {
                 assert_eq!(removed, watches[direction as usize]);
             }
         }
+    }
+
+    /// What still stands on the number of a descriptor that is ours from the first goes, and is handed back.
+    fn register_over_what_is_stale(&mut self, file: &mut File) {
+        let fd = file.fd();
+        let of_this = self.abused.extract_if(.., |(number, _)| *number == fd);
+        let expected: Vec<u32> = of_this.flat_map(|(_, it)| it).flatten().collect();
+        let result = self.registry.register(&mut self.driver, fd);
+        let (token, stale) = result.expect("a registration");
+        assert_eq!(stale, expected);
+        assert!(!self.ended.contains(&token), "a token comes back");
+        file.standing = Standing::Registered(token);
     }
 
     fn forget(&mut self, file: &mut File) {
@@ -301,7 +325,8 @@ impl Bench {
         };
         let result = self.registry.register(&mut self.driver, file.fd());
         if file.standing == Standing::Nothing {
-            let token = result.expect("a registration");
+            let (token, stale) = result.expect("a registration");
+            assert!(stale.is_empty());
             assert!(!self.ended.contains(&token), "a token comes back");
             file.standing = Standing::Registered(token);
             file.seats = [None; 2];
