@@ -99,13 +99,15 @@ def sweep(
     make: Callable[[asyncio.AbstractEventLoop, contextlib.ExitStack], Swept],
     *,
     collect: bool = False,
+    delays: int = DELAYS,
 ) -> int:
-    """Sweep a call; return at how many points it was cancelled. `collect` lets the collector close what was left."""
+    """Sweep a call; return at how many points it was cancelled. `collect` lets the collector close what was left;
+    `delays` is more where others have more to do while the call waits."""
     run_once(loop)
     cancelled, k = 0, 1
     while True:
         hit = 0
-        for d in range(DELAYS):
+        for d in range(delays):
             with none_left(collect=collect), contextlib.ExitStack() as stack:
                 swept = make(loop, stack)
                 hit += _run(loop, swept, k, d)

@@ -152,6 +152,16 @@ class Peer:
         self.told_end = True
         return True
 
+    def go_along(self) -> None:
+        """Do what the other side waits for: shake hands, receive, say goodbye."""
+        with contextlib.suppress(ssl.SSLError):
+            if self.ready:
+                self.read()
+            else:
+                self.handshake()
+            if self.told_end:
+                self.unwrap()
+
     def feed(self, raw: bytes) -> None:
         """Bytes that were received by other means."""
         self.incoming.write(raw)
