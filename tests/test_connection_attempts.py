@@ -4,12 +4,14 @@ how happy eyeballs and interleaving go about it."""
 
 import asyncio
 import contextlib
+import gc
 import inspect
 import re
 import socket
+import weakref
 
 import pytest
-from helpers.compare import like_asyncio
+from helpers.compare import like_asyncio, raised
 from helpers.connecting import connect, failure
 from helpers.descriptors import none_left
 from helpers.loops import goes_on
@@ -120,6 +122,79 @@ def test_all_errors(loop_factory, refusing, eyeballs):
         seen = like_asyncio(scenario, loop_factory)
     assert seen[:2] == ("ExceptionGroup", "create_connection failed")
     assert [each[0] for each in seen[2]] == ["ConnectionRefusedError"] * 3
+
+
+def failing(loop, error, addresses, good=None):
+    """Every attempt but that to the good address fails with the error before anything is sent."""
+    resolving_to(loop, *addresses)
+    connect_really = loop.sock_connect
+
+    async def sock_connect(sock, address):
+        if address != good:
+            raise error
+        await connect_really(sock, address)
+
+    loop.sock_connect = sock_connect
+
+
+NOT_THE_SYSTEM_S = [ValueError("mine"), asyncio.CancelledError("mine")]
+
+
+@pytest.mark.parametrize("error", NOT_THE_SYSTEM_S, ids=repr)
+def test_a_race_goes_on_after_a_failure_of_any_kind(loop_factory, listener, error):
+    good = listener.getsockname()
+
+    def scenario(factory):
+        loop = factory()
+        failing(loop, error, [(HOST, 1), good], good)
+        seen = connect(loop, "a name", 1, happy_eyeballs_delay=10)
+        loop.close()
+        return seen
+
+    with none_left():
+        assert like_asyncio(scenario, loop_factory) == (True, good, True)
+
+
+@pytest.mark.parametrize("error", NOT_THE_SYSTEM_S, ids=repr)
+def test_a_race_in_which_nothing_failed_as_the_system_does(oneloop, error):
+    def scenario(factory):
+        loop = factory()
+        failing(loop, error, [(HOST, 1), (HOST, 2)])
+        seen = raised(lambda: connect(loop, "a name", 1, happy_eyeballs_delay=10))
+        loop.close()
+        return seen
+
+    timeout = ("TimeoutError", "create_connection failed")
+    with none_left():
+        # Up to some patch of 3.13 asyncio stumbles over this.
+        assert scenario(asyncio.SelectorEventLoop) in (timeout, ("IndexError", "list index out of range"))
+        assert scenario(oneloop.new_event_loop) == timeout
+
+
+@pytest.mark.parametrize("eyeballs", [{}, {"happy_eyeballs_delay": 10}], ids=["one by one", "race"])
+def test_a_failure_is_in_no_cycle(oneloop, refusing, eyeballs):
+    """Whoever catches it is the only one who has it. asyncio's is found by the collector, up to some patch of 3.13."""
+    loop = oneloop.new_event_loop()
+    resolving_to(loop, *[refusing()] * 2)
+
+    class Witness:
+        """Stands in a frame that the failure went through."""
+
+    async def main():
+        witness = Witness()
+        alive.append(weakref.ref(witness))
+        await loop.create_connection(asyncio.Protocol, "a name", 1, **eyeballs)
+
+    alive = []
+    gc.collect()
+    gc.disable()
+    try:
+        with contextlib.suppress(ConnectionRefusedError):
+            loop.run_until_complete(main())
+        assert [reference() for reference in alive] == [None]
+    finally:
+        gc.enable()
+    loop.close()
 
 
 def test_no_addresses(loop_factory):

@@ -257,6 +257,51 @@ def test_a_server_that_nobody_vouches_for(loop_factory, version):
     assert (trace, seen) == ([], [])
 
 
+@pytest.mark.parametrize("call", ["create_connection", "start_tls"])
+def test_a_certificate_that_is_refused_leaves_no_cycle(oneloop, call):
+    """Objects are gone when the last reference is; asyncio's are, from some patch of 3.14 on."""
+    loop, alive = oneloop.new_event_loop(), []
+    ours, theirs = connected_pair("socketpair")
+
+    def make():
+        protocol = Recorder()
+        alive.append(weakref.ref(protocol))
+        return protocol
+
+    async def main():
+        tls = {"server_hostname": HOST}
+        with contextlib.suppress(ssl.SSLCertVerificationError):
+            if call == "create_connection":
+                await loop.create_connection(make, sock=ours, ssl=client_context(), **tls)
+            else:
+                transport, protocol = await loop.create_connection(make, sock=ours)
+                alive.append(weakref.ref(transport))
+                protocol.transport = None
+                await loop.start_tls(transport, protocol, client_context(), **tls)
+
+    gc.collect()
+    gc.disable()
+    try:
+        with theirs:
+            peer = Peer(theirs, server_context("stranger"), "server")
+            task = loop.create_task(main())
+
+            def done():
+                with contextlib.suppress(ssl.SSLError):
+                    peer.handshake()
+                return task.done()
+
+            until(loop, done)
+            task.result()
+            task = done = None
+            loop.run_until_complete(asyncio.sleep(0))
+        assert alive
+        assert [reference() for reference in alive] == [None] * len(alive)
+    finally:
+        gc.enable()
+    loop.close()
+
+
 def test_a_server_of_another_name(loop_factory):
     def scenario(factory):
         return handshake(factory, "client", client_context(), server_context(), server_hostname="elsewhere.test")[:3]

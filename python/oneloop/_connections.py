@@ -7,10 +7,12 @@ native.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import os
 import socket
 import sys
+from asyncio import base_events
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
@@ -30,6 +32,29 @@ _ProtocolT = TypeVar("_ProtocolT", bound=asyncio.BaseProtocol)
 # From 3.15 on all callbacks of a connection run in one copy of the context in which it was asked for; before, each in
 # one of its own.
 _ONE_CONTEXT = sys.version_info >= (3, 15)
+
+
+def _closes_given() -> bool:
+    """Whether this asyncio closes a given socket too if it cannot make the transport: some patch of 3.14 began it."""
+
+    class Given:
+        is_closed = False
+
+        def setblocking(self, flag: bool) -> None:
+            pass
+
+        def close(self) -> None:
+            self.is_closed = True
+
+    given = Given()
+    asyncio_loop: Any = base_events.BaseEventLoop
+    # It fails, since None makes no protocol; or since the method is another one, in an asyncio that is not known yet.
+    with contextlib.suppress(Exception):
+        asyncio_loop._create_connection_transport(None, given, None, None, None).send(None)
+    return given.is_closed
+
+
+_CLOSES_GIVEN = _closes_given()
 
 
 class Connections(Tls):
@@ -269,6 +294,8 @@ class Connections(Tls):
         try:
             if all_errors:
                 raise ExceptionGroup("create_connection failed", failures)
+            if not failures:  # none of those that failed in the race was an OSError
+                raise TimeoutError("create_connection failed")
             if len({str(failure) for failure in failures}) == 1:
                 raise failures[0]
             raise OSError(f"Multiple exceptions: {', '.join(str(failure) for failure in failures)}")
@@ -286,7 +313,7 @@ class Connections(Tls):
     ) -> tuple[asyncio.Transport, _ProtocolT]:
         """Make protocol and transport around a connected socket.
 
-        If that fails, a socket that is ours is closed. A user's stays as it is: it may be another transport's.
+        If that fails, a socket that is ours is closed, and a user's where asyncio closes it.
         """
         try:
             sock.setblocking(False)
@@ -299,10 +326,15 @@ class Connections(Tls):
             else:
                 transport = self._make_socket_transport(sock, protocol, waiter, **context)
         except BaseException:
-            if is_ours:
+            if is_ours or _CLOSES_GIVEN:
                 sock.close()
             raise
-        await _connected(transport, waiter)
+        try:
+            await waiter
+        except BaseException:
+            transport.close()
+            del waiter  # it holds the exception, whose traceback holds this frame
+            raise
         return transport, protocol
 
 

@@ -76,6 +76,7 @@ class Tls(_core.Loop, asyncio.AbstractEventLoop):
             transport.close()
             connected.cancel()
             resumed.cancel()
+            del waiter  # it holds the exception, whose traceback holds this frame
             raise
         return tls_transport
 

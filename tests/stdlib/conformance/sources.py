@@ -84,9 +84,15 @@ def find_helper(name: str, lineage: list[list[str]]) -> Function | None:
 
 
 def mentions(function: Function, identifier: str) -> bool:
-    """Whether the identifier stands in the function, its decorators included, as a name, an attribute or a string."""
+    """Whether the identifier stands in the function, its decorators included, as a name, an attribute or a string.
+
+    A dotted one may stand without the package in front: `from asyncio import sslproto` is how tests have the module.
+    """
+    relative = identifier.removeprefix("asyncio.")
     for node in ast.walk(function):
         if isinstance(node, ast.Attribute) and node.attr == identifier:
+            return True
+        if isinstance(node, ast.Attribute) and "." in relative and ast.unparse(node) == relative:
             return True
         if isinstance(node, ast.Name) and node.id == identifier:
             return True

@@ -12,6 +12,7 @@ import functools
 import importlib
 import importlib.util
 import inspect
+import socket
 import types
 from collections.abc import Callable
 from typing import Any
@@ -58,8 +59,8 @@ def substitute(config: dict[str, Any], send: Send) -> Substitution:
         send(
             "loop",
             backend=getattr(probe, "backend", None),
-            has=[name for name in config["privates"] if hasattr(probe, name)],
-            asyncio_has=[name for name in config["privates"] if asyncio_has(name)],
+            has=present(config["privates"], probe),
+            asyncio_has=asyncio_has(config["privates"]),
             implemented=[name for name in config["missing"] if not lacks(probe, name)],
         )
     finally:
@@ -75,19 +76,32 @@ def substitute(config: dict[str, Any], send: Send) -> Substitution:
     return substitution
 
 
-def asyncio_has(identifier: str) -> bool:
-    """Whether it is an attribute of asyncio's own loop, or a dotted name that leads to something in asyncio."""
-    if "." in identifier:
-        module, _, attribute = identifier.rpartition(".")
-        try:
-            return hasattr(importlib.import_module(module), attribute)
-        except ImportError:
-            return False
+def present(identifiers: list[str], loop: Any) -> list[str]:
+    """Which of these are attributes of a loop, or of the transport of a connection that it makes."""
+    ours, peer = socket.socketpair()
+    with ours, peer:
+        transport, _ = loop.run_until_complete(loop.create_connection(asyncio.Protocol, sock=ours))
+        names = [name for name in identifiers if hasattr(loop, name) or hasattr(transport, name)]
+        transport.abort()
+        loop.run_until_complete(asyncio.sleep(0))
+    return names
+
+
+def asyncio_has(identifiers: list[str]) -> list[str]:
+    """Which are attributes of asyncio's own loop and transports, or dotted names that lead to something in asyncio."""
     loop = asyncio.SelectorEventLoop()
     try:
-        return hasattr(loop, identifier)
+        return present(identifiers, loop) + [name for name in identifiers if "." in name and leads_somewhere(name)]
     finally:
         loop.close()
+
+
+def leads_somewhere(identifier: str) -> bool:
+    module, _, attribute = identifier.rpartition(".")
+    try:
+        return hasattr(importlib.import_module(module), attribute)
+    except ImportError:
+        return False
 
 
 def count_constructions(loop_class: Any, substitution: Substitution) -> None:

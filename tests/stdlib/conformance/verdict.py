@@ -141,7 +141,7 @@ def _check_rows(
             if row.private in subject.loop["has"]:
                 verdict.errors.append(f"{row}: the loop has {row.private}, so it is no reason")
             if row.private is not None and row.private not in subject.loop["asyncio_has"]:
-                verdict.errors.append(f"{row}: asyncio's loop has no {row.private}, so it is no reason")
+                verdict.errors.append(f"{row}: asyncio has no {row.private}, so it is no reason")
     verdict.errors.extend(sources.problems_with_helpers(tables, control.classes, module.name))
 
 
