@@ -69,6 +69,14 @@ def test_dev_mode_warns_about_a_loop_that_was_left_open(loop_name, closed):
     assert ("ResourceWarning: unclosed event loop" in child.err) != closed, child
 
 
+@pytest.mark.parametrize("work", ["", "loop.call_later(50, print, loop)"], ids=["idle", "with work"])
+def test_the_current_loop_is_left_without_a_word(loop_name, work):
+    """The policy keeps it until modules are cleared: too late for a word of asyncio's. The shell leaves it so."""
+    program = f"loop = new_event_loop(); asyncio.set_event_loop(loop); run_once(loop)\n{work}"
+    child = run(program, loop_name, "-X", "dev", "-W", "error")
+    assert child.quiet, child
+
+
 def test_a_signal_handler_that_is_left_is_a_warning(loop_name):
     child = run(
         """

@@ -25,6 +25,12 @@ def logger() -> logging.Logger:
     return logger
 
 
+def modules_are_gone() -> bool:
+    """Whether the interpreter is clearing its modules, at the very end: their names are None then."""
+    module: ModuleType | None = globals()["base_events"]
+    return module is None or vars(module)["logger"] is None
+
+
 def reason(failure: OSError) -> str:
     """What asyncio's messages say of a failed system call."""
     if _SAYS_NUMBER or failure.strerror is None:

@@ -19,7 +19,7 @@ from asyncio import coroutines
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
 
-from ._checks import logger
+from ._checks import logger, modules_are_gone
 from ._connections import Connections
 from ._datagram import Datagrams
 from ._missing import MissingMethods
@@ -61,9 +61,12 @@ class Loop(MissingMethods, Connections, Datagrams, Servers, Sockets, Names, Subp
     def __repr__(self) -> str:
         return f"<{type(self).__name__} running={self.is_running()} closed={self.is_closed()} debug={self.get_debug()}>"
 
-    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
-        # `_warn` is bound early: at the interpreter's exit the module's own names may be gone.
-        if not self.is_closed():
+    def __del__(
+        self, _warn: Callable[..., None] = warnings.warn, _modules_are_gone: Callable[[], bool] = modules_are_gone
+    ) -> None:
+        # Bound early, since this module's own names may be gone as well. Then asyncio's loop says nothing either: it is
+        # a cycle, and nobody can be told any more when it is finalized. The interactive shell leaves such a loop.
+        if not self.is_closed() and not _modules_are_gone():
             _warn(f"unclosed event loop {self!r}", ResourceWarning, source=self)
             if not self.is_running():
                 self.close()
