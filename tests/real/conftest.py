@@ -27,6 +27,13 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture(scope="session")
+def postgres_over_tls() -> Iterator[Postgres]:
+    """One that talks TLS only, and only to those who show a certificate."""
+    with Postgres(tls=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def redis_server() -> Iterator[Redis]:
     """A Redis of our own; each test finds it empty."""
     with Redis() as server:

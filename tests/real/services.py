@@ -21,6 +21,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+from helpers.tls import CERTIFICATES, client_context
+
 S = TypeVar("S", bound="Server")
 
 LIMIT = 20.0
@@ -128,13 +130,20 @@ class Server:
 
 
 class Postgres(Server):
-    """One cluster; over TCP it asks for a password (SCRAM), over the Unix socket it does not."""
+    """One cluster; over TCP it asks for a password (SCRAM), over the Unix socket it does not.
+
+    `tls` has it ask for TLS, and for a certificate of the tests' authority, by everybody who comes over TCP.
+    """
 
     USER = "oneloop"
     PASSWORD = "not a secret"
     BINARIES = "/usr/lib/postgresql/*/bin"
 
     user = nobody()
+
+    def __init__(self, *, tls: bool = False) -> None:
+        super().__init__()
+        self.tls = tls
 
     def start(self) -> None:
         (self.folder / "password").write_text(self.PASSWORD)
@@ -159,15 +168,33 @@ class Postgres(Server):
             "shared_buffers": "16MB",
             "fsync": "off",
             "full_page_writes": "off",
+            **(self.require_tls() if self.tls else {}),
         }
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         ready = "database system is ready to accept connections"
         self.spawn(program("postgres", self.BINARIES), "-D", "data", *options, ready=ready)
 
+    def require_tls(self) -> dict[str, str]:
+        """The settings for that; PostgreSQL insists on a key of its own that nobody else can read."""
+        for name in ("server.pem", "ca.pem"):
+            file = self.folder / name
+            shutil.copyfile(CERTIFICATES / name, file)
+            file.chmod(0o600)
+            if self.user:
+                os.chown(file, self.user["user"], self.user["group"])
+        who = ("local all all trust", "hostssl all all 127.0.0.1/32 scram-sha-256 clientcert=verify-ca")
+        (self.folder / "data" / "pg_hba.conf").write_text("\n".join(who))
+        key, authority = str(self.folder / "server.pem"), str(self.folder / "ca.pem")
+        return {"ssl": "on", "ssl_cert_file": key, "ssl_key_file": key, "ssl_ca_file": authority}
+
     def address(self, kind: str) -> dict[str, Any]:
-        """What asyncpg is told: `unix` or `tcp`."""
+        """What asyncpg is told: `unix`, `tcp`, or `tls` where that is asked for."""
         host = str(self.folder) if kind == "unix" else "127.0.0.1"
         password = None if kind == "unix" else self.PASSWORD
+        if kind == "tls":
+            context = client_context()
+            context.load_cert_chain(CERTIFICATES / "client.pem")
+            return {**self.address("tcp"), "ssl": context}
         return {"host": host, "port": self.port, "user": self.USER, "password": password, "database": "postgres"}
 
 

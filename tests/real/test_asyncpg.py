@@ -1,22 +1,26 @@
 # mypy: allow-untyped-defs, allow-untyped-calls, no-check-untyped-defs
-"""asyncpg against a real PostgreSQL: its own protocol on our transports, over TCP and over a Unix socket."""
+"""asyncpg against a real PostgreSQL: its own protocol on our transports, over TCP, over TLS on it
+(by `start_tls`), and over a Unix socket."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import io
+import ssl
 
 import asyncpg
 import pytest
+from helpers.tls import client_context
 
 from real.waiting import until
 
 
-@pytest.fixture(params=["unix", "tcp"])
-def address(postgres, request):
-    """Over TCP asyncpg asks for TLS first, is refused, and goes on in plain: its default."""
-    return postgres.address(request.param)
+@pytest.fixture(params=["unix", "tcp", "tls"])
+def address(request):
+    """Over TCP asyncpg asks for TLS first, and if it is refused it goes on in plain: its default."""
+    server = request.getfixturevalue("postgres_over_tls" if request.param == "tls" else "postgres")
+    return server.address(request.param)
 
 
 @contextlib.asynccontextmanager
@@ -243,5 +247,35 @@ def test_nobody_listens(run, postgres):
             await asyncpg.connect(**{**postgres.address("unix"), "port": 1})
         with pytest.raises(asyncpg.InvalidPasswordError):
             await asyncpg.connect(**{**postgres.address("tcp"), "password": "wrong"})
+
+    run(main())
+
+
+def test_tls_is_what_the_server_says_it_is(run, postgres_over_tls):
+    async def main():
+        async with connection(postgres_over_tls.address("tls")) as db:
+            row = await db.fetchrow("select * from pg_stat_ssl where pid = pg_backend_pid()")
+            assert row["ssl"] is True
+            assert row["client_dn"] == "/CN=a client"
+            tls = db._transport.get_extra_info("ssl_object")
+            assert (row["version"], row["cipher"]) == (tls.version(), tls.cipher()[0])
+            assert ("DNS", "localhost") in db._transport.get_extra_info("peercert")["subjectAltName"]
+
+    run(main())
+
+
+def test_tls_that_one_side_refuses(run, postgres_over_tls):
+    address = postgres_over_tls.address("tls")
+
+    async def main():
+        for _ in range(3):
+            with pytest.raises(ssl.SSLCertVerificationError):
+                await asyncpg.connect(**{**address, "ssl": ssl.create_default_context()})
+            with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError, match="client certificate"):
+                await asyncpg.connect(**{**address, "ssl": client_context()})
+            with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError, match="no encryption"):
+                await asyncpg.connect(**{**address, "ssl": False})
+        async with connection(address) as db:
+            assert await db.fetchval("select 1") == 1
 
     run(main())
