@@ -17,6 +17,7 @@ import weakref
 
 import pytest
 from helpers.loops import run_once
+from helpers.tls import HOST, client_context, server_context
 
 
 def descriptors():
@@ -253,6 +254,36 @@ def test_a_long_run_does_not_grow(loop):
     assert after[0] - before[0] < 100
     # A hundred bytes leaked in each turn would be 2 MB.
     assert after[1] - before[1] < 2_000_000
+
+
+def test_tls_connections_leave_no_blocks(loop):
+    """Not even what the collector does not know, such as integers."""
+
+    async def echo(reader, writer):
+        writer.write(await reader.readexactly(50_000))
+        await reader.read()
+        writer.close()
+
+    async def rounds(count):
+        async with await asyncio.start_server(echo, "127.0.0.1", 0, ssl=server_context()) as server:
+            port, trust = server.sockets[0].getsockname()[1], client_context()
+            for _ in range(count):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trust, server_hostname=HOST)
+                writer.write(bytes(50_000))
+                await reader.readexactly(50_000)
+                writer.close()
+                await writer.wait_closed()
+
+    def blocks():
+        for _ in range(5):
+            run_once(loop)
+        gc.collect()
+        return sys.getallocatedblocks()
+
+    loop.run_until_complete(rounds(10))
+    before = blocks()
+    loop.run_until_complete(rounds(50))
+    assert blocks() - before < 50
 
 
 def test_errors_do_not_grow(loop):

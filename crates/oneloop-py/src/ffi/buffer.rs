@@ -98,6 +98,25 @@ impl Drop for View<'_> {
     }
 }
 
+/// `object[start:end]`. PyO3's `PySlice::new` is not for a loop that runs for long: it leaks the integers that it makes (0.30).
+///
+/// # Errors
+/// What the object's `__getitem__` raises.
+pub(crate) fn part<'py>(
+    object: &Bound<'py, PyAny>,
+    start: isize,
+    end: isize,
+) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: a live object; the call returns a new reference, or NULL with an exception set.
+    let part = unsafe {
+        Bound::from_owned_ptr_or_opt(
+            object.py(),
+            ffi::PySequence_GetSlice(object.as_ptr(), start, end),
+        )
+    };
+    part.ok_or_else(|| error::fetch(object.py()))
+}
+
 /// Whether nobody else refers to an object.
 pub(crate) fn is_sole_reference(object: &Bound<'_, PyAny>) -> bool {
     // SAFETY: the object is live, and the GIL is held.

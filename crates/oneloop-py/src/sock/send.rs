@@ -2,12 +2,12 @@
 
 use oneloop::engine::Direction;
 use pyo3::prelude::*;
-use pyo3::types::{PyMemoryView, PySlice};
+use pyo3::types::PyMemoryView;
 use rustix::net::SendFlags;
 
 use super::Attempt;
 use crate::entry::Holds;
-use crate::ffi::buffer::View;
+use crate::ffi::buffer::{self, View};
 use crate::names;
 use crate::socket::{Method, Socket, call};
 
@@ -54,7 +54,7 @@ impl SendAll {
         let source = self.source().bind(py).clone();
         let rest = match self.sent {
             0 => source.clone(),
-            sent => source.get_item(PySlice::new(py, sent.cast_signed(), isize::MAX, 1))?,
+            sent => buffer::part(&source, sent.cast_signed(), isize::MAX)?,
         };
         let sent = socket.ask(Method::Send.name(py), (rest,))?;
         let sent: usize = sent.map_or(Ok(0), |sent| sent.extract())?;

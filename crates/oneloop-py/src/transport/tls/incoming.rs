@@ -3,13 +3,13 @@
 use oneloop::engine::tls::{News, Session, Signal, Step};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyMemoryView, PySlice};
+use pyo3::types::{PyBytes, PyMemoryView};
 
 use super::super::protocol;
 use super::cipher::Outcome;
 use super::layer::{BROKEN, Layer};
 use crate::errors;
-use crate::ffi::buffer::View;
+use crate::ffi::buffer::{self, View};
 use crate::ffi::call;
 use crate::names;
 
@@ -252,7 +252,6 @@ fn join<'py>(
 
 /// What follows the first `size` bytes of some memory.
 fn rest_of<'py>(memory: &Bound<'py, PyAny>, size: usize) -> PyResult<Bound<'py, PyAny>> {
-    let py = memory.py();
-    let bytes = PyMemoryView::from(memory)?.call_method1(names::cast(py), ("B",))?;
-    bytes.get_item(PySlice::new(py, size.cast_signed(), isize::MAX, 1))
+    let bytes = PyMemoryView::from(memory)?.call_method1(names::cast(memory.py()), ("B",))?;
+    buffer::part(&bytes, size.cast_signed(), isize::MAX)
 }

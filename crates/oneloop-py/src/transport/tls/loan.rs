@@ -7,7 +7,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyMemoryView, PySlice};
+use pyo3::types::{PyByteArray, PyMemoryView};
 
 use crate::ffi::buffer;
 use crate::ffi::call;
@@ -66,7 +66,7 @@ impl Loan {
         size: isize,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         match self.view.get(py) {
-            Some(view) => view.get_item(PySlice::new(py, 0, size, 1)).map(Some),
+            Some(view) => buffer::part(&view, 0, size).map(Some),
             None => Ok(None),
         }
     }

@@ -7,14 +7,14 @@ use oneloop::engine::stream::Queue;
 use oneloop::engine::tls::{Admission, Session, Signal};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyMemoryView, PySlice};
+use pyo3::types::{PyBytes, PyMemoryView};
 
 use super::super::chunk;
 use super::super::protocol;
 use super::cipher::{Outcome, RECORD};
 use super::layer::{BROKEN, Layer};
 use crate::errors;
-use crate::ffi::buffer::{SharedBytes, View};
+use crate::ffi::buffer::{self, SharedBytes, View};
 use crate::ffi::call;
 use crate::names;
 
@@ -147,8 +147,8 @@ impl Layer {
         if offset == 0 && end == bytes.as_bytes().len() {
             return Ok(Some(bytes.into_any()));
         }
-        let slice = PySlice::new(py, offset.cast_signed(), end.cast_signed(), 1);
-        PyMemoryView::from(&bytes)?.get_item(slice).map(Some)
+        let whole = PyMemoryView::from(&bytes)?;
+        buffer::part(&whole, offset.cast_signed(), end.cast_signed()).map(Some)
     }
 
     fn join_small(&self) -> Vec<u8> {
