@@ -252,8 +252,8 @@ METHODS = sorted(
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_is_there_or_says_that_it_is_missing(loop, name):
-    """Called with nonsense, it may raise anything but a NotImplementedError without a name."""
+def test_every_method_is_there(loop, name):
+    """Called with nonsense, it may raise anything but NotImplementedError."""
     method = getattr(type(loop), name)
     assert method is not getattr(asyncio.AbstractEventLoop, name)
 
@@ -266,8 +266,7 @@ def test_every_method_is_there_or_says_that_it_is_missing(loop, name):
 
     loop.set_exception_handler(lambda *_: None)
     kind, message = raised(lambda: loop.run_until_complete(call())) or (None, "")
-    assert kind != "TimeoutError"
-    assert kind != "NotImplementedError" or name in message
+    assert kind not in ("TimeoutError", "NotImplementedError"), message
     if loop._default_executor is not None:
         loop.run_until_complete(loop.shutdown_default_executor())
 

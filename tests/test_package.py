@@ -135,33 +135,8 @@ def test_where_policies_are_gone_it_says_so():
     assert child.quiet, child
 
 
-# What is not there yet. A method that arrives leaves `_missing.py`, and this list with it.
-
-
-def missing_methods():
-    from oneloop import _missing
-
-    return [name for name in vars(_missing.MissingMethods) if not name.startswith("_")]
-
-
-def test_what_is_missing_says_so_by_its_name(oneloop):
-    loop = oneloop.new_event_loop()
-    for name in missing_methods():
-        for arguments, keywords in (((), {}), ((1, "two"), {"three": 3})):
-            call = getattr(loop, name)(*arguments, **keywords)
-            with pytest.raises(NotImplementedError, match=rf"loop\.{name}\(\)"):
-                loop.run_until_complete(call)
-    loop.close()
-
-
-def test_a_missing_method_is_a_coroutine_where_asyncio_s_is(oneloop):
-    for name in missing_methods():
-        theirs = getattr(asyncio.SelectorEventLoop, name)
-        assert inspect.iscoroutinefunction(theirs) == inspect.iscoroutinefunction(getattr(oneloop.Loop, name)), name
-
-
-def test_nothing_is_missing_without_saying_so(oneloop):
-    """Every method that asyncio's interface names is ours, not the interface's nameless NotImplementedError."""
+def test_no_method_is_missing(oneloop):
+    """Every method that asyncio's interface names is ours, not the interface's NotImplementedError."""
     for name, value in vars(asyncio.AbstractEventLoop).items():
         if inspect.isfunction(value):
             assert inspect.getattr_static(oneloop.Loop, name) is not value, name

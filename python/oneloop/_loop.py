@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
 from ._checks import logger, modules_are_gone
 from ._connections import Connections
 from ._datagram import Datagrams
-from ._missing import MissingMethods
 from ._names import Names
+from ._sendfile import Sendfile
 from ._server import Servers
 from ._sockets import Sockets
 from ._subprocess import Subprocesses
@@ -41,7 +41,7 @@ _iscoroutinefunction: Callable[[object], bool] = (
 )
 
 
-class Loop(MissingMethods, Connections, Datagrams, Servers, Sockets, Names, Subprocesses):
+class Loop(Connections, Datagrams, Servers, Sockets, Sendfile, Names, Subprocesses):
     """An asyncio event loop, running on oneloop's engine.
 
     Made by ``oneloop.new_event_loop()``, ``oneloop.run()`` or by calling it. It can be subclassed as asyncio's loops

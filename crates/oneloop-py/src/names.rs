@@ -79,6 +79,7 @@ strings! {
     connection_made,
     context,
     create_default_context,
+    create_future,
     data_received,
     datagram_received,
     debug,
@@ -276,9 +277,26 @@ pub(crate) fn ssl_shutdown_timeout(py: Python<'_>) -> &Bound<'_, PyString> {
 /// `ImportError` or `AttributeError`.
 pub(crate) fn sendfile_fallback(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     static CACHE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let mode = CACHE.get_or_try_init(py, || {
+    sendfile_mode(py, &CACHE, intern!(py, "FALLBACK"))
+}
+
+/// asyncio's private mark of a transport whose `sendfile` is the system's.
+///
+/// # Errors
+/// `ImportError` or `AttributeError`.
+pub(crate) fn sendfile_native(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static CACHE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    sendfile_mode(py, &CACHE, intern!(py, "TRY_NATIVE"))
+}
+
+fn sendfile_mode<'py>(
+    py: Python<'py>,
+    cache: &'static PyOnceLock<Py<PyAny>>,
+    name: &Bound<'py, PyString>,
+) -> PyResult<&'py Bound<'py, PyAny>> {
+    let mode = cache.get_or_try_init(py, || {
         let modes = py.import("asyncio.constants")?.getattr("_SendfileMode")?;
-        PyResult::Ok(modes.getattr("FALLBACK")?.unbind())
+        PyResult::Ok(modes.getattr(name)?.unbind())
     })?;
     Ok(mode.bind(py))
 }

@@ -132,6 +132,23 @@ pub(crate) fn leave(
     }
 }
 
+/// Wakes the coroutines that wait for a descriptor, which is about to be closed: they will find that out. For the loop's owner.
+///
+/// # Errors
+/// Those of scheduling their tasks.
+pub(crate) fn end_waits(
+    py: Python<'_>,
+    engine: &EventLoop<impl RunsEntries>,
+    fd: RawFd,
+) -> PyResult<()> {
+    for direction in [Direction::Read, Direction::Write] {
+        if let Some(Watch::Waiters(_)) = engine.watched(fd, direction) {
+            remove(py, engine, fd, direction)?;
+        }
+    }
+    Ok(())
+}
+
 /// Wakes the coroutines that wait for a descriptor, which is ready. For the loop's owner.
 ///
 /// # Errors

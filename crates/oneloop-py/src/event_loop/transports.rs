@@ -189,6 +189,13 @@ impl Port for LoopPort {
         drop(ended);
     }
 
+    fn end_waits(&self, py: Python<'_>, fd: RawFd) -> PyResult<()> {
+        match self.engine(py) {
+            Some(engine) if engine.place() != Place::Outside => watch::end_waits(py, &engine, fd),
+            _ => Ok(()),
+        }
+    }
+
     fn note_io(&self, py: Python<'_>) {
         if let Some(engine) = self.engine(py)
             && engine.place() != Place::Outside

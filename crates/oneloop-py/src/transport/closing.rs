@@ -89,7 +89,8 @@ impl<K: Kind> Transport<K> {
         self.port.release(fd, object);
         self.port.note_io(py);
         self.remember_name(py);
-        self.endpoint.close(py)
+        let ended = K::ending(self, py);
+        self.endpoint.close(py).and(ended)
     }
 
     /// Closes a transport that nobody refers to any more, and says so: asyncio's `__del__`.

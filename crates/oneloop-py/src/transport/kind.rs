@@ -58,6 +58,12 @@ pub(super) trait Kind: Send + Sized + 'static {
     /// Lets go of what an aborted machine had waiting.
     fn let_go(py: Python<'_>, dropped: <Self::Machine as Machine>::Dropped);
 
+    /// The descriptor is about to be closed: whoever else waits for it is told.
+    ///
+    /// # Errors
+    /// What telling raises.
+    fn ending(transport: &Transport<Self>, py: Python<'_>) -> PyResult<()>;
+
     /// Shows what it owns to the garbage collector.
     ///
     /// # Errors

@@ -36,6 +36,12 @@ pub(crate) trait Port: Send + Sync {
     /// Ends the watch if it is this transport's. For the loop's owner.
     fn unwatch(&self, transport: &Bound<'_, PyAny>, fd: RawFd, direction: Direction);
 
+    /// Wakes the coroutines that wait for the descriptor, which is about to be closed. For anybody; outside the loop they wait on.
+    ///
+    /// # Errors
+    /// Those of scheduling their tasks.
+    fn end_waits(&self, py: Python<'_>, fd: RawFd) -> PyResult<()>;
+
     /// Bytes were sent, or a descriptor closed. For anybody.
     fn note_io(&self, py: Python<'_>);
 

@@ -197,6 +197,10 @@ impl Kind for Datagramming {
         }
     }
 
+    fn ending(_: &DatagramTransport, _: Python<'_>) -> PyResult<()> {
+        Ok(())
+    }
+
     fn traverse(&self, visit: &Visit<'_>) -> Result<(), Halt> {
         self.address.traverse(visit)?;
         self.last.traverse(visit)?;

@@ -2,6 +2,7 @@
 
 mod pipes;
 mod reading;
+mod sendfile;
 mod table;
 mod writing;
 
@@ -25,6 +26,7 @@ use super::port::Port;
 use super::protocol;
 use crate::ffi::call;
 use crate::ffi::raw_type::{Halt, RawType, Visit};
+use crate::ffi::slot::Slot;
 use crate::names;
 
 static SOCKET: PyOnceLock<RawType<StreamTransport>> = PyOnceLock::new();
@@ -40,6 +42,8 @@ pub(super) struct Streaming {
     stream: RefCell<Stream<Chunk>>,
     /// Whether the protocol is an `asyncio.BufferedProtocol`.
     is_buffered: Cell<bool>,
+    /// While the socket is lent to `sendfile`: the future of its being empty.
+    all_sent: Slot,
 }
 
 /// Builds the types and adds them to the module.
@@ -111,6 +115,7 @@ impl Streaming {
             shape,
             stream: RefCell::new(Stream::new(shape)),
             is_buffered: Cell::new(false),
+            all_sent: Slot::new(None),
         }
     }
 
@@ -220,12 +225,17 @@ impl Kind for Streaming {
 
     fn let_go(_: Python<'_>, (): ()) {}
 
-    fn traverse(&self, _: &Visit<'_>) -> Result<(), Halt> {
+    fn ending(transport: &StreamTransport, py: Python<'_>) -> PyResult<()> {
+        transport.end_loan(py)
+    }
+
+    fn traverse(&self, visit: &Visit<'_>) -> Result<(), Halt> {
         // Chunks hold bytes, which refer to nothing.
-        Ok(())
+        self.all_sent.traverse(visit)
     }
 
     fn clear(&self, py: Python<'_>) {
+        drop(self.all_sent.take(py));
         let chunks = self.machine(|stream| stream.take_chunks());
         chunks.for_each(|chunk| chunk.release(py));
     }

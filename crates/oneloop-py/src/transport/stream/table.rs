@@ -1,10 +1,13 @@
 //! What the transports of sockets and pipes are called and can do.
 
+use oneloop::engine::stream::Machine;
+
 use super::super::table::{self, none, truth};
 use super::StreamTransport;
 use crate::ffi::arguments::Arguments;
 use crate::ffi::method::{self, Method};
 use crate::ffi::raw_type::Definition;
+use crate::names;
 
 /// What a socket's transport is called and can do.
 pub(super) fn socket() -> Definition<StreamTransport> {
@@ -26,8 +29,32 @@ pub(super) fn socket() -> Definition<StreamTransport> {
             none(object.py())
         },
     ));
+    methods.push(method::noargs(
+        c"_make_empty_waiter",
+        c"_make_empty_waiter($self, /)\n--\n\nRefuse to write; return a future that is done when all is sent.",
+        |object, transport: &StreamTransport| transport.lend(object),
+    ));
+    methods.push(method::noargs(
+        c"_reset_empty_waiter",
+        c"_reset_empty_waiter($self, /)\n--\n\nLet it be written to again.",
+        |object, transport: &StreamTransport| {
+            transport.take_back(object)?;
+            none(object.py())
+        },
+    ));
     let mut attributes = table::attributes();
     attributes.push(table::sock());
+    attributes.push(method::getter(
+        c"_sendfile_compatible",
+        |py, _: &StreamTransport| names::sendfile_native(py).cloned(),
+    ));
+    // asyncio's sendfile by fallback asks for it.
+    attributes.push(method::getter(
+        c"_protocol_paused",
+        |py, transport: &StreamTransport| {
+            truth(py, transport.machine(|stream| stream.is_writing_paused()))
+        },
+    ));
     attributes.push(method::getter(
         c"_start_tls_compatible",
         |py, _: &StreamTransport| truth(py, true),

@@ -28,6 +28,7 @@ impl StreamTransport {
             return Err(not_writable(self.kind.shape(), data));
         }
         self.refuse_half_closed("write")?;
+        self.refuse_lent(object.py(), "write")?;
         if data.len()? == 0 {
             return Ok(());
         }
@@ -58,6 +59,7 @@ impl StreamTransport {
         lines: &Bound<'py, PyAny>,
     ) -> PyResult<()> {
         self.refuse_half_closed("writelines")?;
+        self.refuse_lent(object.py(), "writelines")?;
         if !lines.is_truthy()? {
             return Ok(());
         }
@@ -100,6 +102,7 @@ impl StreamTransport {
                 self.port.note_io(py);
                 let actions = self.machine(|stream| stream.sent(sent));
                 self.perform(object, actions)?;
+                self.tell_if_empty(py)?;
                 let actions = self.machine(Stream::settle);
                 return self.perform(object, actions);
             }
@@ -115,7 +118,9 @@ impl StreamTransport {
     fn fail_to_write(&self, object: &Bound<'_, PyAny>, error: PyErr) -> PyResult<()> {
         let actions = self.machine(Stream::write_failed);
         self.perform(object, actions)?;
-        self.fail(object, error, self.kind.write_failed())
+        let exception = error.clone_ref(object.py()).into_value(object.py());
+        self.fail(object, error, self.kind.write_failed())?;
+        self.tell_failed(exception.bind(object.py()))
     }
 
     /// Sends at once what can be; how much that was.
