@@ -1,6 +1,6 @@
 # mypy: allow-untyped-defs, allow-untyped-calls, no-check-untyped-defs
 """Every call on datagrams, cancelled at each of its suspension points: no descriptor is left, no address stays taken,
-no datagram is lost, and what was given up can be done again. Sending them is in test_cancellation_sweep.
+no datagram is lost, and what was given up can be done again. Sending them is in test_sock_call_sweep.
 
 asyncio itself may take a datagram from the kernel for a call that is cancelled before it hears of it. Its half shows
 that the sweeps are sound; ours has to do better.
