@@ -5,7 +5,7 @@
 //! loop says so, leaves the others waiting for a second, and goes on.
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,14 +14,13 @@ use oneloop::engine::{Direction, EventLoop, Reactor};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use rustix::io::Errno;
-use rustix::net::{SocketFlags, accept_with};
 
 use crate::entry::{Entry, Request, RunsEntries, Watch};
 use crate::ffi::context::{self, Entered};
 use crate::ffi::descriptor;
 use crate::transport::tls::{self, Settings};
 use crate::transport::{self, Descriptor, Parts, Port};
-use crate::{errors, names, watch};
+use crate::{errors, names, socket, watch};
 
 /// How long accepting rests when the system has no room for a connection: asyncio's `ACCEPT_RETRY_DELAY`.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -156,8 +155,8 @@ pub(crate) fn accept(
         return Ok(());
     }
     for _ in 0..listener.batch {
-        match descriptor::with(listener.fd, |socket| Ok(accept_one(socket)?)) {
-            Ok(connection) => engine.push(Entry::Connect(object.clone().unbind(), connection)),
+        match descriptor::with(listener.fd, |listener| Ok(socket::accept(listener)?)) {
+            Ok((connection, _)) => engine.push(Entry::Connect(object.clone().unbind(), connection)),
             Err(error) => match Errno::from_io_error(&error) {
                 Some(Errno::WOULDBLOCK | Errno::INTR) => break,
                 // The peer has gone again. Before 3.14 asyncio asks again in the next iteration only.
@@ -168,10 +167,6 @@ pub(crate) fn accept(
         }
     }
     Ok(())
-}
-
-fn accept_one(socket: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
-    accept_with(socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
 }
 
 /// Tells of a connection that could not be accepted, and sees to it that this is not told again at once.

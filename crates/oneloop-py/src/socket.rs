@@ -1,13 +1,14 @@
 //! A socket of the user's: which system calls may be made on it without asking it, and asking it.
 
 use std::io;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 
 use pyo3::exceptions::{PyBlockingIOError, PyInterruptedError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyString, PyTuple, PyType};
-use rustix::net::AddressFamily;
+use rustix::io::{Errno, FdFlags};
+use rustix::net::{AddressFamily, SocketAddrAny, SocketFlags, acceptfrom, acceptfrom_with};
 
 use crate::errors;
 use crate::ffi::descriptor;
@@ -181,6 +182,22 @@ pub(crate) fn call<R>(
     let mut call = call;
     let result = descriptor::with(fd, |fd| Ok(rustix::io::retry_on_intr(|| call(fd))?));
     settled(py, result)
+}
+
+/// Accepts a connection, which neither blocks nor is inherited, and says whose it is.
+pub(crate) fn accept(
+    listener: BorrowedFd<'_>,
+) -> rustix::io::Result<(OwnedFd, Option<SocketAddrAny>)> {
+    match acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+        // A sandbox, or a kernel that is older than the call: the interpreter does the same.
+        Err(Errno::NOSYS) => {
+            let (connection, peer) = acceptfrom(listener)?;
+            rustix::io::fcntl_setfd(&connection, FdFlags::CLOEXEC)?;
+            rustix::io::ioctl_fionbio(&connection, true)?;
+            Ok((connection, peer))
+        }
+        accepted => accepted,
+    }
 }
 
 /// What a system call came to; `None` if it would block.

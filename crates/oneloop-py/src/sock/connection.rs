@@ -8,13 +8,13 @@ use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use rustix::net::{SocketAddrAny, SocketFlags};
+use rustix::net::SocketAddrAny;
 
 use super::Attempt;
 use crate::address;
 use crate::entry::Holds;
 use crate::names;
-use crate::socket::{Method, Socket, call, pair, unless_blocked};
+use crate::socket::{Method, Socket, accept, call, pair, unless_blocked};
 
 /// `accept()`.
 pub(crate) struct Accept;
@@ -25,9 +25,7 @@ impl Attempt for Accept {
     fn attempt<'py>(&mut self, socket: &Socket<'_, 'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = socket.py();
         if let Some(fd) = acceptable(socket)? {
-            let accepted = call(py, fd, |fd| {
-                rustix::net::acceptfrom_with(fd, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
-            })?;
+            let accepted = call(py, fd, accept)?;
             return match accepted {
                 Some((connection, peer)) => hand_over(socket, connection, peer).map(Some),
                 None => Ok(None),

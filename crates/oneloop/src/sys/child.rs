@@ -57,9 +57,9 @@ pub(crate) fn reap_by_pidfd(pidfd: BorrowedFd<'_>, pid: Pid) -> io::Result<Optio
             };
             ExitStatus::from_raw(raw)
         })),
-        // Linux 5.3 can open such a descriptor, and cannot wait for it.
-        Err(Errno::INVAL) => reap(pid),
-        Err(error) => Err(error.into()),
+        Err(Errno::CHILD) => Err(Errno::CHILD.into()),
+        // Linux 5.3 can open such a descriptor, and cannot wait for it; a sandbox may refuse the call.
+        Err(_) => reap(pid),
     }
 }
 

@@ -28,13 +28,24 @@ pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, SockAddr)
     }
 }
 
+#[cfg(not(target_vendor = "apple"))]
 fn accept_next(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, SockAddr)> {
     let listener = SockRef::from(&listener);
-    #[cfg(not(target_vendor = "apple"))]
-    let (socket, peer) = listener.accept4(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK)?;
-    #[cfg(target_vendor = "apple")]
-    let (socket, peer) = listener.accept()?;
-    #[cfg(target_vendor = "apple")]
+    match listener.accept4(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) {
+        // A sandbox, or a kernel that is older than the call.
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
+            let (socket, peer) = listener.accept_raw()?;
+            socket.set_cloexec(true)?;
+            rustix::io::ioctl_fionbio(&socket, true)?;
+            Ok((socket.into(), peer))
+        }
+        accepted => accepted.map(|(socket, peer)| (socket.into(), peer)),
+    }
+}
+
+#[cfg(target_vendor = "apple")]
+fn accept_next(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, SockAddr)> {
+    let (socket, peer) = SockRef::from(&listener).accept()?;
     rustix::io::ioctl_fionbio(&socket, true)?;
     Ok((socket.into(), peer))
 }
