@@ -45,12 +45,16 @@ async def connect(
 
 async def _one_by_one(attempts: Sequence[_Attempt]) -> _Outcome:
     failures: list[OSError] = []
-    for attempt in attempts:
-        sock, failed = await attempt()
-        failures += failed
-        if sock is not None:
-            return sock, failures
-    return None, failures
+    failed: list[OSError] = []
+    try:
+        for attempt in attempts:
+            sock, failed = await attempt()
+            failures += failed
+            if sock is not None:
+                return sock, failures
+        return None, failures
+    finally:
+        del failures, failed  # on 3.13 the frame that one was raised in may hold this one
 
 
 async def _race(loop: asyncio.AbstractEventLoop, attempts: Sequence[_Attempt], delay: float) -> _Outcome:
