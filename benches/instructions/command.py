@@ -71,7 +71,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=equipment.processors(), help="processes at once: %(default)s")
     parser.add_argument("--json", action="store_true", help="print JSON, with the instructions of each shared object")
     parser.add_argument(
-        "--check", action="store_true", help=f"run twice and fail if a row differs by over {TOLERANCE:.0%}"
+        "--check", action="store_true", help=f"run twice and fail if a row differs by over {TOLERANCE * 100:.0f} %%"
     )
     return parser.parse_args(arguments)
 
