@@ -40,7 +40,8 @@ PYTHON_TABLE = """
     handle, sleepers <- waiters
     names <- claims, address
     errors, ffi <- socket
-    claims, waiters <- entry
+    names, ffi, handle <- direct
+    claims, waiters, direct <- entry
     errors, ffi <- overrides <- clock
     names, ffi <- wakeup <- signals
     handle, clock <- debug

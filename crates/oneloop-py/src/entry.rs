@@ -7,6 +7,7 @@ use oneloop::engine::{Direction, Host};
 use pyo3::prelude::*;
 
 use crate::claims::Claims;
+use crate::direct::Call;
 use crate::ffi::attached::Attached;
 use crate::handle::{Handle, TimerHandle};
 use crate::sleepers::{Sleeper, Sleepers};
@@ -16,6 +17,8 @@ use crate::waiters::Waiters;
 pub(crate) enum Entry {
     /// A callback of `call_soon` and its like, a timer's, or a watched descriptor's.
     Callback(Handle),
+    /// A call of asyncio's own, which has no handle.
+    Call(Call),
     /// What a method that was called on another thread has left to do on the loop's own.
     Request(Request),
     /// Bytes wait in the signal pipe.
@@ -78,6 +81,7 @@ impl Entry {
             Self::Callback(handle) | Self::Request(Request::Watch(_, _, handle)) => {
                 visit(handle.as_any());
             }
+            Self::Call(call) => call.visit(visit),
             Self::Request(Request::Arm(_, timer)) => visit(timer.as_any()),
             Self::Request(Request::Settle(transport)) | Self::Transport(transport, _) => {
                 visit(transport);

@@ -104,6 +104,14 @@ impl PyHost {
     pub(crate) fn run_attached(&self, py: Python<'_>, entry: Entry) -> PyResult<()> {
         match entry {
             Entry::Callback(handle) => self.run_callback(py, &handle),
+            Entry::Call(call) => match self.debug.get() {
+                false => call.run(py, || self.running(py)),
+                // Debug mode was turned on since: it measures handles.
+                true => match self.running(py) {
+                    Some(event_loop) => self.run_callback(py, &call.into_handle(&event_loop)?),
+                    None => Ok(()),
+                },
+            },
             Entry::Request(request) => {
                 let result = self.perform(py, request).map(drop);
                 self.reported(py, result, "Exception in a call from another thread")

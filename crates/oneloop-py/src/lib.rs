@@ -5,6 +5,7 @@ mod awaitable;
 mod claims;
 mod clock;
 mod debug;
+mod direct;
 mod dns;
 mod entry;
 mod errors;
@@ -45,6 +46,8 @@ mod _core {
         crate::handle::add_types(module)?;
         crate::transport::add_types(module)?;
         crate::awaitable::add_type(module)?;
+        crate::event_loop::add_methods(py)?;
+        crate::direct::learn_sign(py)?;
         crate::overrides::remember(&py.get_type::<Loop>())?;
         crate::task::detect_convention(py)?;
         crate::socket::remember(py)?;

@@ -34,6 +34,7 @@ macro_rules! imports {
 
 strings! {
     __init__,
+    __module__,
     __new__,
     __self__,
     _asyncgen_finalizer_hook,

@@ -11,6 +11,8 @@ mod sockets;
 mod transports;
 mod watching;
 
+pub(crate) use self::scheduling::add_methods;
+
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;

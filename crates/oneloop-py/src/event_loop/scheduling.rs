@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use oneloop::engine::monotonic;
+use pyo3::Borrowed;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -10,107 +11,169 @@ use pyo3::types::{PyDict, PyTuple};
 use super::Loop;
 use crate::clock;
 use crate::debug;
+use crate::direct::Call;
 use crate::entry::{Entry, Request};
-use crate::ffi::call;
-use crate::handle::{Handle, TimerHandle};
+use crate::ffi::arguments::{Arguments, Variadic};
+use crate::ffi::{call, native_method};
+use crate::handle::{Callback, Handle, TimerHandle};
 use crate::names;
 use crate::overrides::{self, Method};
 use crate::task;
 
+/// The methods that programs and asyncio call most, which have no wrapper of PyO3's. Called by the module's initialization.
+///
+/// # Errors
+/// `MemoryError`.
+pub(crate) fn add_methods(py: Python<'_>) -> PyResult<()> {
+    native_method::add::<Loop, _>(
+        py,
+        c"call_soon",
+        c"call_soon($self, callback, *args, context=None)\n--\n\nSchedule callback(*args) for the next iteration; return its Handle.",
+        call_soon,
+    )?;
+    native_method::add::<Loop, _>(
+        py,
+        c"call_soon_threadsafe",
+        c"call_soon_threadsafe($self, callback, *args, context=None)\n--\n\nSchedule callback(*args) from any thread; return its Handle.",
+        call_soon_threadsafe,
+    )?;
+    native_method::add::<Loop, _>(
+        py,
+        c"call_later",
+        c"call_later($self, delay, callback, *args, context=None)\n--\n\nSchedule callback(*args) to be called after delay seconds; return its TimerHandle.",
+        call_later,
+    )?;
+    native_method::add::<Loop, _>(
+        py,
+        c"call_at",
+        c"call_at($self, when, callback, *args, context=None)\n--\n\nSchedule callback(*args) to be called when the loop's time reaches when, in seconds; return its TimerHandle.",
+        call_at,
+    )
+}
+
+fn call_soon<'py>(
+    event_loop: &Bound<'py, Loop>,
+    arguments: Arguments<'_, 'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = event_loop.py();
+    if let Some(call) = Call::of_asyncio(&arguments) {
+        let engine = event_loop.get().open_engine(py)?;
+        if !engine.host().debug.get() {
+            Loop::queue(engine, Entry::Call(call))?;
+            return Ok(py.None().into_bound(py));
+        }
+    }
+    let bound = arguments.bind_variadic("call_soon", ["callback"], names::context(py))?;
+    let [callback] = bound.leading();
+    let engine = event_loop.get().open_engine(py)?;
+    let host = engine.host();
+    let debug = host.debug.get();
+    if debug {
+        debug::check_thread(py, host.thread_id.get())?;
+        debug::check_callback(&callback, "call_soon")?;
+    }
+    let handle = Handle::new(callback_of(event_loop, callback, &bound, debug)?)?;
+    Loop::queue(engine, Entry::Callback(handle.clone_ref(py)))?;
+    Ok(Py::from(handle).into_bound(py))
+}
+
+fn call_soon_threadsafe<'py>(
+    event_loop: &Bound<'py, Loop>,
+    arguments: Arguments<'_, 'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = event_loop.py();
+    let context = names::context(py);
+    let bound = arguments.bind_variadic("call_soon_threadsafe", ["callback"], context)?;
+    let [callback] = bound.leading();
+    let engine = event_loop.get().open_engine(py)?;
+    let debug = engine.host().debug.get();
+    if debug {
+        debug::check_callback(&callback, "call_soon_threadsafe")?;
+    }
+    let handle = Handle::new_thread_safe(callback_of(event_loop, callback, &bound, debug)?)?;
+    Loop::queue(engine, Entry::Callback(handle.clone_ref(py)))?;
+    Ok(Py::from(handle).into_bound(py))
+}
+
+fn call_later<'py>(
+    event_loop: &Bound<'py, Loop>,
+    arguments: Arguments<'_, 'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = event_loop.py();
+    let context = names::context(py);
+    let bound = arguments.bind_variadic("call_later", ["delay", "callback"], context)?;
+    let [delay, callback] = bound.leading();
+    if delay.is_none() {
+        return Err(PyTypeError::new_err("delay must not be None"));
+    }
+    let when = clock::after(event_loop.as_any(), &delay)?;
+    let Some(call_at) = overrides::find(event_loop.as_any(), Method::CallAt)? else {
+        return arm(event_loop, when, callback, &bound);
+    };
+    let mut all_args = vec![when, callback.to_owned()];
+    all_args.extend(bound.rest()?.iter());
+    let keywords = PyDict::new(py);
+    keywords.set_item(context, bound.keyword)?;
+    call_at.call(PyTuple::new(py, all_args)?, Some(&keywords))
+}
+
+fn call_at<'py>(
+    event_loop: &Bound<'py, Loop>,
+    arguments: Arguments<'_, 'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let context = names::context(event_loop.py());
+    let bound = arguments.bind_variadic("call_at", ["when", "callback"], context)?;
+    let [when, callback] = bound.leading();
+    if when.is_none() {
+        return Err(PyTypeError::new_err("when cannot be None"));
+    }
+    arm(event_loop, when.to_owned(), callback, &bound)
+}
+
+/// Sets a timer for the callback that is among the arguments.
+fn arm<'py>(
+    event_loop: &Bound<'py, Loop>,
+    when: Bound<'py, PyAny>,
+    callback: Borrowed<'_, 'py, PyAny>,
+    arguments: &Variadic<'_, 'py, 2>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = event_loop.py();
+    let this = event_loop.get();
+    let engine = this.open_engine(py)?;
+    let host = engine.host();
+    let debug = host.debug.get();
+    if debug {
+        debug::check_thread(py, host.thread_id.get())?;
+        debug::check_callback(&callback, "call_at")?;
+    }
+    let deadline = clock::instant(&when)?;
+    let what = callback_of(event_loop, callback, arguments, debug)?;
+    let timer = TimerHandle::new(when, what, Arc::clone(&this.disarm))?;
+    let request = Request::Arm(deadline, timer.clone_ref(py));
+    Loop::request(py, engine, request)?;
+    Ok(Py::from(timer).into_bound(py))
+}
+
+/// What a handle is made of.
+fn callback_of<'a, 'py, const N: usize>(
+    event_loop: &'a Bound<'py, Loop>,
+    callback: Borrowed<'_, 'py, PyAny>,
+    arguments: &Variadic<'_, 'py, N>,
+    debug: bool,
+) -> PyResult<Callback<'a, 'py>> {
+    // A context of None is none.
+    let context = arguments.keyword.filter(|context| !context.is_none());
+    Ok(Callback {
+        event_loop: event_loop.as_any(),
+        callback: callback.to_owned(),
+        args: arguments.rest()?,
+        context: context.map(|context| context.to_owned()),
+        debug,
+    })
+}
+
 #[pymethods]
 impl Loop {
-    /// Schedule callback(*args) for the next iteration; return its Handle.
-    #[pyo3(signature = (callback, *args, context=None))]
-    fn call_soon<'py>(
-        slf: &Bound<'py, Self>,
-        callback: Bound<'py, PyAny>,
-        args: Bound<'py, PyTuple>,
-        context: Option<Bound<'py, PyAny>>,
-    ) -> PyResult<Py<PyAny>> {
-        let py = slf.py();
-        let engine = slf.get().open_engine(py)?;
-        let host = engine.host();
-        if host.debug.get() {
-            debug::check_thread(py, host.thread_id.get())?;
-            debug::check_callback(&callback, "call_soon")?;
-        }
-        let handle = Handle::new(Self::callback(slf, engine, callback, args, context))?;
-        Self::queue(engine, Entry::Callback(handle.clone_ref(py)))?;
-        Ok(handle.into())
-    }
-
-    /// Schedule callback(*args) from any thread; return its Handle.
-    #[pyo3(signature = (callback, *args, context=None))]
-    fn call_soon_threadsafe<'py>(
-        slf: &Bound<'py, Self>,
-        callback: Bound<'py, PyAny>,
-        args: Bound<'py, PyTuple>,
-        context: Option<Bound<'py, PyAny>>,
-    ) -> PyResult<Py<PyAny>> {
-        let py = slf.py();
-        let engine = slf.get().open_engine(py)?;
-        if engine.host().debug.get() {
-            debug::check_callback(&callback, "call_soon_threadsafe")?;
-        }
-        let what = Self::callback(slf, engine, callback, args, context);
-        let handle = Handle::new_thread_safe(what)?;
-        Self::queue(engine, Entry::Callback(handle.clone_ref(py)))?;
-        Ok(handle.into())
-    }
-
-    /// Schedule callback(*args) to be called after delay seconds; return its TimerHandle.
-    #[pyo3(signature = (delay, callback, *args, context=None))]
-    fn call_later<'py>(
-        slf: &Bound<'py, Self>,
-        delay: &Bound<'py, PyAny>,
-        callback: Bound<'py, PyAny>,
-        args: Bound<'py, PyTuple>,
-        context: Option<Bound<'py, PyAny>>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let py = slf.py();
-        if delay.is_none() {
-            return Err(PyTypeError::new_err("delay must not be None"));
-        }
-        let when = clock::after(slf.as_any(), delay)?;
-        let Some(call_at) = overrides::find(slf.as_any(), Method::CallAt)? else {
-            return Self::call_at(slf, when, callback, args, context)
-                .map(|handle| handle.into_bound(py));
-        };
-        let mut all_args = vec![when, callback];
-        all_args.extend(args.iter());
-        let keywords = PyDict::new(py);
-        keywords.set_item(names::context(py), context)?;
-        call_at.call(PyTuple::new(py, all_args)?, Some(&keywords))
-    }
-
-    /// Schedule callback(*args) to be called when the loop's time reaches when, in seconds; return its TimerHandle.
-    #[pyo3(signature = (when, callback, *args, context=None))]
-    fn call_at<'py>(
-        slf: &Bound<'py, Self>,
-        when: Bound<'py, PyAny>,
-        callback: Bound<'py, PyAny>,
-        args: Bound<'py, PyTuple>,
-        context: Option<Bound<'py, PyAny>>,
-    ) -> PyResult<Py<PyAny>> {
-        let py = slf.py();
-        if when.is_none() {
-            return Err(PyTypeError::new_err("when cannot be None"));
-        }
-        let this = slf.get();
-        let engine = this.open_engine(py)?;
-        let host = engine.host();
-        if host.debug.get() {
-            debug::check_thread(py, host.thread_id.get())?;
-            debug::check_callback(&callback, "call_at")?;
-        }
-        let deadline = clock::instant(&when)?;
-        let what = Self::callback(slf, engine, callback, args, context);
-        let timer = TimerHandle::new(when, what, Arc::clone(&this.disarm))?;
-        let request = Request::Arm(deadline, timer.clone_ref(py));
-        Self::request(py, engine, request)?;
-        Ok(timer.into())
-    }
-
     /// The loop's time in seconds: time.monotonic().
     fn time(&self) -> f64 {
         clock::seconds(monotonic())

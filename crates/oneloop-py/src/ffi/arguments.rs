@@ -19,6 +19,41 @@ pub(crate) struct Arguments<'a, 'py> {
 /// The value of each parameter, where one was passed.
 pub(crate) type Values<'a, 'py, const N: usize> = [Option<Borrowed<'a, 'py, PyAny>>; N];
 
+/// The arguments of a method that takes any number of them.
+pub(crate) struct Variadic<'a, 'py, const N: usize> {
+    leading: Values<'a, 'py, N>,
+    rest: &'a [*mut PyObject],
+    /// The value of the one keyword, if it was passed.
+    pub(crate) keyword: Option<Borrowed<'a, 'py, PyAny>>,
+    py: Python<'py>,
+}
+
+impl<'a, 'py, const N: usize> Variadic<'a, 'py, N> {
+    /// The arguments that have names.
+    #[inline]
+    pub(crate) fn leading(&self) -> [Borrowed<'a, 'py, PyAny>; N] {
+        self.leading
+            .map(|value| value.expect("binding has refused a call without it"))
+    }
+
+    /// What follows them, as a tuple.
+    ///
+    /// # Errors
+    /// `MemoryError`.
+    #[inline]
+    pub(crate) fn rest(&self) -> PyResult<Bound<'py, PyTuple>> {
+        if self.rest.is_empty() {
+            return Ok(PyTuple::empty(self.py));
+        }
+        // SAFETY: some of the values, live objects that the caller holds for `'a`.
+        let rest = self
+            .rest
+            .iter()
+            .map(|object| unsafe { Borrowed::from_ptr(self.py, *object) });
+        PyTuple::new(self.py, rest)
+    }
+}
+
 impl<'a, 'py> Arguments<'a, 'py> {
     /// The arguments of a fast call.
     ///
@@ -76,6 +111,82 @@ impl<'a, 'py> Arguments<'a, 'py> {
         Ok(values)
     }
 
+    /// Binds the arguments of a method with the signature `(self, *leading, *rest, <keyword>=None)`, where each of `leading` must be given.
+    ///
+    /// # Errors
+    /// `TypeError`, in Python's words.
+    #[inline]
+    pub(crate) fn bind_variadic<const N: usize>(
+        &self,
+        name: &str,
+        leading: [&str; N],
+        keyword: &Bound<'py, PyString>,
+    ) -> PyResult<Variadic<'a, 'py, N>> {
+        let given = self.positional.min(N);
+        let mut bound = Variadic {
+            leading: [None; N],
+            rest: &self.values[given..self.positional],
+            keyword: None,
+            py: self.py,
+        };
+        for (value, object) in bound.leading.iter_mut().zip(&self.values[..given]) {
+            *value = Some(self.borrow(*object));
+        }
+        if let Some(keywords) = self.keywords {
+            let first = keywords.get_borrowed_item(0);
+            if keywords.len() == 1 && first.is_ok_and(|first| first.is(keyword)) {
+                bound.keyword = Some(self.borrow(self.values[self.positional]));
+            } else {
+                self.bind_variadic_keywords(name, leading, keyword, &mut bound)?;
+            }
+        }
+        if bound.leading.iter().any(Option::is_none) {
+            return Err(missing(name, &leading, &bound.leading));
+        }
+        Ok(bound)
+    }
+
+    #[cold]
+    fn bind_variadic_keywords<const N: usize>(
+        &self,
+        name: &str,
+        leading: [&str; N],
+        keyword: &Bound<'py, PyString>,
+        bound: &mut Variadic<'a, 'py, N>,
+    ) -> PyResult<()> {
+        let mut others = [None; N];
+        let keywords = self.keywords.iter().flat_map(|names| names.iter());
+        for (given, object) in keywords.zip(&self.values[self.positional..]) {
+            if given.eq(keyword)? {
+                bound.keyword = Some(self.borrow(*object));
+                continue;
+            }
+            let given = given.cast_into::<PyString>()?;
+            let given = given.to_cow()?;
+            let Some(index) = leading.iter().position(|parameter| *parameter == given) else {
+                return Err(unexpected(name, &given));
+            };
+            if bound.leading[index].is_some() {
+                return Err(twice(name, &given));
+            }
+            others[index] = Some(self.borrow(*object));
+        }
+        for (value, other) in bound.leading.iter_mut().zip(others) {
+            *value = value.or(other);
+        }
+        Ok(())
+    }
+
+    /// The names of the arguments that were passed by keyword, as the caller's own object.
+    pub(crate) fn keywords(&self) -> Option<&Borrowed<'a, 'py, PyTuple>> {
+        self.keywords.as_ref()
+    }
+
+    /// The positional arguments, then the values of keywords.
+    pub(crate) fn values(&self) -> impl ExactSizeIterator<Item = Borrowed<'a, 'py, PyAny>> {
+        self.values.iter().map(|object| self.borrow(*object))
+    }
+
     #[cold]
     fn bind_keywords<const N: usize>(
         &self,
@@ -91,14 +202,10 @@ impl<'a, 'py> Arguments<'a, 'py> {
                 .iter()
                 .position(|parameter| *parameter == keyword)
             else {
-                return Err(PyTypeError::new_err(format!(
-                    "{name}() got an unexpected keyword argument '{keyword}'"
-                )));
+                return Err(unexpected(name, &keyword));
             };
             if values[index].is_some() {
-                return Err(PyTypeError::new_err(format!(
-                    "{name}() got multiple values for argument '{keyword}'"
-                )));
+                return Err(twice(name, &keyword));
             }
             values[index] = Some(self.borrow(*object));
         }
@@ -109,6 +216,20 @@ impl<'a, 'py> Arguments<'a, 'py> {
         // SAFETY: one of the values, live objects that the caller holds for `'a`.
         unsafe { Borrowed::from_ptr(self.py, object) }
     }
+}
+
+#[cold]
+fn unexpected(name: &str, keyword: &str) -> PyErr {
+    PyTypeError::new_err(format!(
+        "{name}() got an unexpected keyword argument '{keyword}'"
+    ))
+}
+
+#[cold]
+fn twice(name: &str, keyword: &str) -> PyErr {
+    PyTypeError::new_err(format!(
+        "{name}() got multiple values for argument '{keyword}'"
+    ))
 }
 
 #[cold]

@@ -295,7 +295,7 @@ where
 }
 
 /// The value of a function item's type.
-fn conjure<F: Copy + 'static>() -> F {
+pub(super) fn conjure<F: Copy + 'static>() -> F {
     const {
         assert!(
             size_of::<F>() == 0,

@@ -25,6 +25,7 @@ mod entry;
 pub(crate) mod error;
 pub(crate) mod exit;
 pub(crate) mod method;
+pub(crate) mod native_method;
 pub(crate) mod raw_type;
 pub(crate) mod signals;
 pub(crate) mod slot;
