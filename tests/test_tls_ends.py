@@ -18,6 +18,7 @@ from helpers.peers import connected_pair, drain
 from helpers.recorder import Recorder
 from helpers.scene import until
 from helpers.tls import (
+    HOST,
     SIDES,
     VERSIONS,
     Peer,
@@ -478,17 +479,40 @@ def test_an_interrupt_in_a_callback_ends_the_run(loop_factory, callback, error):
 # Nobody closes it.
 
 
-def test_a_connection_that_nobody_closed(loop_factory):
+def leave(loop, how):
+    """Begin a connection in this way, and go."""
+    ours, theirs = connected_pair("socketpair")
+    side = "server" if how == "server" else "client"
+    contexts = {"client": client_context(), "server": server_context()}
+    peer = Peer(
+        theirs, contexts["client" if side == "server" else "server"], "client" if side == "server" else "server"
+    )
+    protocol = Recorder()
+    if how == "start_tls":
+        below, _ = loop.run_until_complete(loop.create_connection(lambda: protocol, sock=ours))
+        task = loop.create_task(loop.start_tls(below, protocol, contexts[side], server_hostname=HOST))
+    else:
+        task = start(loop, ours, side, contexts[side], protocol)
+    if how == "in the handshake":
+        steps(loop, 3)
+        task.cancel()
+    until(loop, lambda: (peer.go_along(), task.done())[1])
+    if how in ("close", "abort"):
+        getattr(protocol.transport, how)()
+        until(loop, lambda: (peer.go_along(), "lost" in protocol.names)[1])
+    steps(loop, 3)
+    theirs.close()
+
+
+@pytest.mark.parametrize("how", ["client", "server", "start_tls", "in the handshake", "close", "abort"])
+def test_a_connection_that_nobody_closed(loop_factory, how):
     with found_unclosed() as messages:
         loop = loop_factory()
-        ours, theirs = connected_pair("socketpair")
-        protocol = Recorder()
-        peer = Peer(theirs, server_context(), "server")
-        task = start(loop, ours, "client", client_context(), protocol)
-        until(loop, lambda task=task: peer.handshake() and task.done())
+        leave(loop, how)
         loop.close()
-        theirs.close()
-        del task, loop, ours, protocol
-    (about_tls,) = [message for message in messages if "SSL" in message]
-    assert about_tls.startswith("unclosed transport <")
-    assert [message for message in messages if "SocketTransport" in message]
+        del loop
+    is_left = how in ("client", "server", "start_tls")
+    about_tls = [message for message in messages if "SSL" in message]
+    assert len(about_tls) == is_left
+    assert all(message.startswith("unclosed transport <") for message in about_tls)
+    assert bool([message for message in messages if "SocketTransport" in message]) == is_left

@@ -12,7 +12,7 @@ import pytest
 from helpers.compare import like_asyncio
 from helpers.descriptors import none_left
 from helpers.loops import goes_on, run_once, steps
-from helpers.peers import connected_pair
+from helpers.peers import connected_pair, drain
 from helpers.recorder import Recorder
 from helpers.scene import until
 from helpers.tls import HOST, SIDES, VERSIONS, Peer, TLSScene, buffered, client_context, same, server_context
@@ -92,6 +92,31 @@ def test_bytes_that_came_before_are_not_lost(loop_factory, side):
         peer.write(b"safe")
         until(loop, lambda: protocol.data == b"safe")
         task.result().abort()
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_bytes_that_were_written_before_go_first_and_in_plain(loop_factory, side):
+    """What the kernel has not taken yet is the transport's below, and stays before the handshake."""
+    before = os.urandom(700_000)
+    with plain(loop_factory) as (loop, transport, protocol, sock):
+        transport.write(before)
+        assert transport.get_write_buffer_size() > 0
+        peer, received = peer_of(sock, side), bytearray()
+        task = start_tls(loop, transport, protocol, side)
+
+        def done():
+            if len(received) < len(before):
+                # Not a byte more: what follows is the handshake.
+                received.extend(drain(sock, len(before) - len(received)))
+                return False
+            return peer.handshake() and task.done()
+
+        until(loop, done)
+        assert received == before
+        scene = TLSScene(loop, peer, protocol)
+        scene.transport = task.result()
+        scene.exchange(os.urandom(100_000), os.urandom(100_000))
+        scene.transport.abort()
 
 
 def _reader_with_its_transport(loop, sock):

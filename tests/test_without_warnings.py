@@ -66,6 +66,47 @@ async def main():
         port = server.sockets[0].getsockname()[1]
         await talk(asyncio.open_connection(HOST, port, ssl=ours, server_hostname="localhost", limit=1 << 20))
 """,
+    "TLS that begins later, takes too long and is cancelled": f"""
+theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+theirs.load_cert_chain({str(CERTIFICATES / "server.pem")!r})
+ours = ssl.create_default_context(cafile={str(CERTIFICATES / "ca.pem")!r})
+TLS = dict(ssl=ours, server_hostname="localhost")
+
+async def later(reader, writer):
+    print(await reader.readline())
+    writer.write(b"go on\\n")
+    await writer.start_tls(theirs)
+    writer.write(await reader.readline())
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+
+async def main():
+    loop = asyncio.get_running_loop()
+    async with await asyncio.start_server(later, HOST, 0) as server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.write(b"plain\\n")
+        print(await reader.readline())
+        await writer.start_tls(ours, server_hostname="localhost")
+        writer.write(b"safe\\n")
+        print(await reader.read())
+        writer.close()
+        await writer.wait_closed()
+        # Before 3.12 a handler that is cancelled at the end is an error of its callback's.
+        await asyncio.gather(*asyncio.all_tasks() - {{asyncio.current_task()}})
+    with socket.create_server((HOST, 0)) as silent:
+        try:
+            await asyncio.open_connection(*silent.getsockname(), **TLS, ssl_handshake_timeout=0.01)
+        except ConnectionAbortedError:
+            print("took too long")
+        for iterations in range(12):
+            task = loop.create_task(asyncio.open_connection(*silent.getsockname(), **TLS))
+            for _ in range(iterations):
+                await asyncio.sleep(0)
+            task.cancel()
+            print(await asyncio.gather(task, return_exceptions=True))
+    await asyncio.sleep(0.01)
+""",
     "an echo through protocols": """
 class Echo(asyncio.Protocol):
     def connection_made(self, transport):
