@@ -16,6 +16,7 @@ import gc
 import importlib
 import os
 import signal
+import sys
 from collections.abc import Callable, Generator
 from types import ModuleType
 
@@ -55,6 +56,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
+    if hypothesis := sys.modules.get("hypothesis"):
+        # Its first use looks among the collector's objects for who holds its random numbers: so before the freeze.
+        first = hypothesis.settings(max_examples=1, database=None)(lambda _: None)
+        hypothesis.given(hypothesis.strategies.none())(first)()
     # What pytest holds already is not looked at again, so that a collection after every test is cheap.
     gc.collect()
     gc.freeze()

@@ -90,12 +90,13 @@ def test_parts_of_it(loop_factory, path, given, file):
             result, received, position = sent(loop, opened, **given)
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
-        # Without the kernel's help, no offset means from where the file stands.
-        start = given.get("offset") or (7 if file == "memory" else 0)
-        return result, received == CONTENT[start:][: given.get("count")], len(received), position
+        # Without the kernel's help, no offset means from where the file stands, up to some patch of 3.14.
+        starts = [given["offset"]] if given.get("offset") else [0, 7] if file == "memory" else [0]
+        began = [start for start in starts if received == CONTENT[start:][: given.get("count")]]
+        return result, began, len(received), position
 
-    result, whole, length, _ = like_asyncio(scenario, loop_factory)
-    assert whole
+    result, began, length, _ = like_asyncio(scenario, loop_factory)
+    assert len(began) == 1
     assert result == length
 
 
@@ -118,7 +119,6 @@ WRONG = {
     "a str as count": lambda path: (path.open("rb"), {"count": "1"}),
     "no fallback for memory": lambda path: (NoDescriptor(CONTENT), {"fallback": False}),
     "no fallback for what has no descriptor": lambda path: (NoSeek(CONTENT), {"fallback": False}),
-    "an offset that cannot be sought": lambda path: (NoSeek(CONTENT), {"offset": 1}),
     "no file": lambda path: (None, {}),
     "a str": lambda path: ("file", {}),
     "a closed file": lambda path: (closed(path.open("rb")), {}),
@@ -162,6 +162,22 @@ def test_a_file_without_seek(loop_factory):
         return result, received
 
     assert like_asyncio(scenario, loop_factory) == (100_000, CONTENT[:100_000])
+
+
+def test_an_offset_in_a_file_without_seek(loop_factory):
+    # Up to some patch of 3.14 that is an error; then such a file is sent from where it stands.
+    def scenario(factory):
+        loop = factory()
+        result, received, _ = sent(loop, NoSeek(CONTENT), offset=1, count=100_000)
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+        return result, received
+
+    result, received = like_asyncio(scenario, loop_factory)
+    if isinstance(result, tuple):
+        assert (result[0], received) == ("AttributeError", b"")
+    else:
+        assert (result, received) == (100_000, CONTENT[:100_000])
 
 
 @pytest.mark.parametrize("how", ["blocking", "datagrams", "ssl", "closed"])

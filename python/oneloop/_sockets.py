@@ -11,7 +11,7 @@ import errno
 import io
 import os
 import socket
-from asyncio import base_events, constants
+from asyncio import base_events, constants, unix_events
 from typing import Any
 
 from . import _addresses, _core
@@ -24,6 +24,9 @@ _MOST_AT_ONCE = 2**30
 # 3.13): then a file that stands elsewhere is sent from there.
 _FALLBACK = vars(base_events.BaseEventLoop).get("_sock_sendfile_fallback")
 _ALWAYS_SEEKS: bool = _FALLBACK is None or _FALLBACK.__code__.co_names[0] == "hasattr"
+# Where the system sends it, the file's position is set even if nothing was sent, unless it is asked how much was.
+_UPDATE = vars(unix_events.SelectorEventLoop).get("_sock_sendfile_update_filepos")
+_ALWAYS_SETS_POSITION: bool = _UPDATE is None or "total_sent" not in _UPDATE.__code__.co_varnames
 
 
 class Sockets(_core.Loop, asyncio.AbstractEventLoop):
@@ -113,7 +116,7 @@ class Sockets(_core.Loop, asyncio.AbstractEventLoop):
                 sent += now or 0
                 await self._sock_writable(sock)
         finally:
-            if sent > 0:
+            if sent > 0 or _ALWAYS_SETS_POSITION:
                 os.lseek(source, offset + sent, os.SEEK_SET)
 
     async def _sock_sendfile_fallback(self, sock: socket.socket, file: Any, offset: int, count: int | None) -> int:
