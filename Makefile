@@ -10,7 +10,7 @@ export PYTHON VENV
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python test-conformance test-real test-all lint fmt bench-instructions clean
+.PHONY: help demo test test-rust test-python test-conformance test-real test-all soak lint fmt bench-instructions clean
 
 help: ## say what the targets are
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,10 @@ test-all: ## Rust and lints once, then the rest on every CPython version, with b
 	@ONELOOP_CONFORMANCE_DRIVERS="epoll portable" \
 		$(PYTHON) scripts/matrix.py --first "$(PYTHON) scripts/check.py rust lint" \
 		--targets "test-python test-real" 3.11 3.12 3.13 3.14 3.15
+
+soak: ## five minutes of everything at once, after which nothing has grown (SECONDS=60 for one)
+	@scripts/prerequisites build
+	@ONELOOP_SOAK_SECONDS=$(or $(SECONDS),300) $(PYTHON) scripts/check.py soak
 
 bench-instructions: ## instructions per operation, beside asyncio and other loops (callgrind)
 	@scripts/prerequisites build

@@ -4,10 +4,10 @@ Usage: PYTHON scripts/check.py GROUP ...
 
 GROUP is `rust` (format, clippy, tests on both drivers, doc tests, docs, loom), `lint` (ruff, mypy, stubtest),
 `python` (pytest on both drivers, then CPython's own asyncio tests by tests/stdlib/run.py), `conformance` (only the
-latter) or `real` (tests/real:
-programs of others, which bring an environment of their own and Debian packages). All but `rust` use environments for
-the interpreter that runs this script (see environment.py). ONELOOP_CONFORMANCE_DRIVERS lists the drivers of the last
-step of `python`, by default epoll alone; `make test-all` runs it on both.
+latter), `real` (tests/real: programs of others, which bring an environment of their own and Debian packages) or `soak`
+(tests/soak: minutes of everything at once; how many seconds is in ONELOOP_SOAK_SECONDS). All but `rust` use
+environments for the interpreter that runs this script (see environment.py). ONELOOP_CONFORMANCE_DRIVERS lists the
+drivers of the last step of `python`, by default epoll alone; `make test-all` runs it on both.
 """
 
 from __future__ import annotations
@@ -115,7 +115,14 @@ def real() -> Iterator[Step]:
         yield Step(f"programs of others, {driver}", command, {"ONELOOP_DRIVER": driver})
 
 
-GROUPS = {"rust": rust, "lint": lint, "python": python, "conformance": conformance, "real": real}
+def soak() -> Iterator[Step]:
+    seconds = os.environ.get("ONELOOP_SOAK_SECONDS") or "300"
+    yield environment("test")
+    command = (str(VENV / "bin" / "python"), "-m", "soak", "--seconds", seconds)
+    yield Step("soak", command, {"PYTHONPATH": "tests"}, minutes=float(seconds) / 60 + 5)
+
+
+GROUPS = {"rust": rust, "lint": lint, "python": python, "conformance": conformance, "real": real, "soak": soak}
 
 
 def main() -> int:
