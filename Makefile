@@ -10,7 +10,7 @@ export PYTHON VENV
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python test-conformance test-real test-all soak lint fmt bench-instructions clean
+.PHONY: help demo test test-rust test-python test-conformance test-real test-real-all test-all soak lint fmt bench-instructions clean
 
 help: ## say what the targets are
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,10 @@ test-conformance: ## only CPython's own asyncio tests on oneloop
 test-real: ## only programs of others on oneloop: asyncpg, redis, websockets, uvicorn, aiohttp and more
 	@scripts/prerequisites build
 	@$(PYTHON) scripts/check.py real
+
+test-real-all: ## the same on CPython 3.11, 3.13 and 3.14
+	@scripts/prerequisites build
+	@$(PYTHON) scripts/matrix.py --targets test-real 3.11 3.13 3.14
 
 lint: ## ruff, mypy and stubtest
 	@scripts/prerequisites build

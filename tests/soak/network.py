@@ -171,6 +171,19 @@ async def files(stage):
         assert await sending == FILE_SIZE - 1_000
 
 
+async def whole_files(stage):
+    """sendfile on transports, by the kernel and, for TLS, without it."""
+    loop = asyncio.get_running_loop()
+    content = stage.file.read_bytes()
+    for port, options in (stage.tcp, {}), (stage.tls, {"ssl": stage.trust, "server_hostname": HOST}):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, **options)
+        with stage.file.open("rb") as file:
+            reading = asyncio.create_task(reader.readexactly(FILE_SIZE - 1_000))
+            assert await loop.sendfile(writer.transport, file, 1_000) == FILE_SIZE - 1_000
+            assert await reading == content[1_000:]
+        await hang_up(writer)
+
+
 async def names(stage):
     loop = asyncio.get_running_loop()
     found = await asyncio.gather(
@@ -184,5 +197,5 @@ async def names(stage):
 
 ROUNDS = [
     *(tcp, unix, tls, start_tls, refused_tls),
-    *(servers, given_up, datagrams, raw_sockets, files, names),
+    *(servers, given_up, datagrams, raw_sockets, files, whole_files, names),
 ]

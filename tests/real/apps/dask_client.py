@@ -19,6 +19,7 @@ from dask.distributed import Client, get_worker
 from helpers import loops
 
 SIZE = 8 * 1024 * 1024
+TASKS = 100
 
 
 async def loop():
@@ -67,7 +68,7 @@ def moved(client):
 
 def killed(client, pid, first):
     """The sum of what is computed while a worker is killed, and again of what it had."""
-    numbers = range(first, first + 200)
+    numbers = range(first, first + TASKS)
     kept = client.map(square, numbers)
     client.gather(kept)
     running = client.map(slow_square, numbers)
