@@ -23,6 +23,8 @@ enum Rest {
     More,
     /// Nothing that could be decrypted.
     Nothing,
+    /// Somebody is in the middle of a call, so it shows later.
+    Unknown,
     /// Nothing will come any more: the peer's `close_notify` was read.
     End,
 }
@@ -117,11 +119,11 @@ impl Layer {
                     }
                 }
                 Ok(Outcome::Again) => break Ok(Rest::Nothing),
-                Ok(Outcome::Busy) => break self.postpone(object).map(|()| Rest::Nothing),
+                Ok(Outcome::Busy) => break self.postpone(object).map(|()| Rest::Unknown),
                 Err(error) => break Err(error),
             }
         };
-        self.has_unread.set(matches!(result, Ok(Rest::More)));
+        self.note_unread(&result);
         // What was decrypted before an error is the peer's word, too.
         match &pieces[..] {
             [] => {}
@@ -170,15 +172,21 @@ impl Layer {
                     }
                 }
                 Ok(Outcome::Again) => break Ok(Rest::Nothing),
-                Ok(Outcome::Busy) => break self.postpone(object).map(|()| Rest::Nothing),
+                Ok(Outcome::Busy) => break self.postpone(object).map(|()| Rest::Unknown),
                 Err(error) => break Err(error),
             }
         };
-        self.has_unread.set(matches!(result, Ok(Rest::More)));
+        self.note_unread(&result);
         if size > 0 {
             protocol::buffer_updated(protocol, size)?;
         }
         result
+    }
+
+    /// Decrypted bytes that wait in the TLS object do not show in its memory: so it is remembered that there may be some.
+    fn note_unread(&self, result: &PyResult<Rest>) {
+        let may_be = matches!(result, Ok(Rest::More | Rest::Unknown));
+        self.has_unread.set(may_be);
     }
 
     /// Tells the protocol, once, that no more will come.
