@@ -3,6 +3,8 @@
 
 import asyncio
 import contextlib
+import fcntl
+import inspect
 import os
 import re
 import signal
@@ -372,3 +374,70 @@ def test_children_that_others_made_are_left_alone(loop):
         assert other.wait() == 4
 
     loop.run_until_complete(main())
+
+
+class ToldError(Exception):
+    """Instead of a child: what `Popen` was called with."""
+
+
+def test_every_keyword_reaches_popen(oneloop, monkeypatch):
+    """Those that the loop has an opinion about are its own; every other one of the running version's is passed on."""
+
+    def tell(*args, **keywords):
+        raise ToldError(args, sorted(keywords.items()))
+
+    names = set(inspect.signature(subprocess.Popen).parameters)
+    monkeypatch.setattr(subprocess, "Popen", tell)
+    own = {"args", "stdin", "stdout", "stderr", "bufsize", "shell", "text", "universal_newlines", "encoding", "errors"}
+    assert own < names
+    keywords = {name: f"the value of {name}" for name in names - own}
+
+    def scenario(factory):
+        with contextlib.closing(factory()) as loop:
+            seen = []
+            for call in (loop.subprocess_exec, loop.subprocess_shell):
+                starting = call(asyncio.SubprocessProtocol, "program", stdin=None, stdout=DEVNULL, **keywords)
+                with pytest.raises(ToldError) as told:
+                    loop.run_until_complete(starting)
+                seen.append(told.value.args)
+            return seen
+
+    for args, passed in like_asyncio(scenario, oneloop.new_event_loop):
+        assert args in (("program",), (("program",),))
+        assert keywords.items() <= dict(passed).items()
+
+
+def test_whose_the_child_is(oneloop):
+    """As root it may be anybody's; else the system refuses some of it."""
+    asked = "import os; print(os.getuid(), os.getgid(), os.getgroups())"
+    cases = [{"user": os.getuid(), "group": os.getgid()}, {"user": 65534}, {"group": 65534}, {"extra_groups": [65534]}]
+
+    def scenario(factory):
+        async def one(keywords):
+            try:
+                return await output_of(sys.executable, "-c", asked, **keywords)
+            except PermissionError as error:
+                return error.errno
+
+        async def main():
+            return [await one(keywords) for keywords in cases]
+
+        with contextlib.closing(factory()) as loop:
+            return loop.run_until_complete(main())
+
+    first, *_ = like_asyncio(scenario, oneloop.new_event_loop)
+    assert first.startswith(f"{os.getuid()} {os.getgid()} ".encode())
+
+
+def test_how_much_a_pipe_takes(loop):
+    async def main():
+        process = await asyncio.create_subprocess_exec("cat", stdin=PIPE, stdout=PIPE, pipesize=16384)
+        sizes = [fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ) for fd in pipes_of(process)]
+        assert await process.communicate(b"x") == (b"x", None)
+        return sizes
+
+    def pipes_of(process):
+        transports = [process._transport.get_pipe_transport(fd) for fd in (0, 1)]
+        return [transport.get_extra_info("pipe").fileno() for transport in transports]
+
+    assert 16384 in loop.run_until_complete(main())
