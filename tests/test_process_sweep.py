@@ -103,6 +103,9 @@ def asking(call, *command, answer, help_=lambda process, iteration: None, **file
             if child.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(child.pid, signal.SIGKILL)
+            # Before some patch of 3.13 waiting goes on until the pipes are empty as well.
+            for reader in filter(None, (child.stdout, child.stderr)):
+                await reader.read()
             assert await child.wait() in (0, -signal.SIGKILL)
             assert child.returncode == await child.wait()
             child._transport.close()
@@ -163,7 +166,7 @@ CALLS = {
     "wait without pipes": asking(lambda child: child.wait(), "sleep", "1000", answer=-signal.SIGKILL, help_=kill),
     "drain": asking(write_much, "sh", "-c", "cat >/dev/null", answer=None, stdin=PIPE),
     "read": asking(
-        lambda child: child.stdout.read(), "sh", "-c", "cat; echo hello", answer=b"hello\n", help_=hang_up,
+        lambda child: child.stdout.read(), "sh", "-c", "read x; echo hello", answer=b"hello\n", help_=hang_up,
         stdin=PIPE, stdout=PIPE,
     ),
 }  # fmt: skip
