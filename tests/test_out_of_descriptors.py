@@ -90,7 +90,8 @@ def test_a_server_says_so_and_goes_on(loop, kind):
 def says_so_and_goes_on(loop, listening, client):
     with no_descriptors():
         until(loop, lambda: listening.reports)
-        (report,) = listening.reports
+        report, at_once = listening.reports[0], len(listening.reports)
+        assert at_once == 1 or isinstance(loop, asyncio.SelectorEventLoop)
         assert report["message"] == "socket.accept() out of system resource"
         assert set(report) == {"message", "exception", "socket"}
         assert type(report["exception"]) is OSError
@@ -101,10 +102,10 @@ def says_so_and_goes_on(loop, listening, client):
         before = time.process_time()
         loop.run_until_complete(asyncio.sleep(0.1))
         assert time.process_time() - before < 0.08
-        assert len(listening.reports) == 1
+        assert len(listening.reports) == at_once
         # A second later it has another try.
         listening.ahead += 1.01
-        until(loop, lambda: len(listening.reports) == 2)
+        until(loop, lambda: len(listening.reports) == 2 * at_once)
     assert listening.protocols == []
     steps(loop, 5)
     assert listening.protocols == []
@@ -115,7 +116,7 @@ def says_so_and_goes_on(loop, listening, client):
     # From here on it is a server like any other.
     listening.client()
     until(loop, lambda: len(listening.protocols) == 2 and listening.protocols[1].names)
-    assert len(listening.reports) == 2
+    assert len(listening.reports) == 2 * at_once
     goes_on(loop)
 
 
