@@ -1,98 +1,22 @@
 # mypy: allow-untyped-defs, allow-untyped-calls, no-check-untyped-defs
-"""connect_read_pipe and connect_write_pipe: pipes, FIFOs, terminals and sockets; what they refuse; how they end."""
+"""connect_read_pipe and connect_write_pipe: pipes, FIFOs, terminals and sockets; and what they refuse."""
 
 import asyncio
 import contextlib
 import io
-import logging
 import os
 import socket
 import stat
-import tty
 
 import pytest
 from helpers import children
-from helpers.compare import like_asyncio, logged
+from helpers.compare import like_asyncio
 from helpers.connecting import failure
-from helpers.descriptors import found_unclosed, none_left
+from helpers.descriptors import none_left
 from helpers.loops import goes_on, run_once, steps
+from helpers.pipes import KINDS, LARGE, pipe, piped
 from helpers.recorder import Recorder
 from helpers.scene import anonymous, until
-
-# More than any pipe here holds, in the kernel and out of it.
-LARGE = 300_000
-
-
-def pipe():
-    reader, writer = os.pipe()
-    return open(reader, "rb", 0), open(writer, "wb", 0)
-
-
-def named(directory):
-    path = directory / "fifo"
-    os.mkfifo(path)
-    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    return open(reader, "rb", 0), open(path, "wb", 0)
-
-
-def terminal():
-    master, slave = os.openpty()
-    tty.setraw(slave)
-    return open(master, "rb", 0), open(slave, "wb", 0)
-
-
-def pair():
-    return socket.socketpair()
-
-
-KINDS = {"pipe": pipe, "fifo": named, "terminal": terminal, "socket": pair}
-
-
-class Pipe:
-    """A transport of the loop at one end of a pipe; the other is the test's, and does not block."""
-
-    def __init__(self, factory, direction, ends, protocol=None, debug=False):
-        self.loop, self.reports = factory(), []
-        self.loop.set_debug(debug)
-        self.loop.set_exception_handler(self._report)
-        reader, writer = ends
-        self.ours, self.theirs = (reader, writer) if direction == "read" else (writer, reader)
-        os.set_blocking(self.theirs.fileno(), False)
-        self.protocol = protocol or Recorder()
-        connect = getattr(self.loop, f"connect_{direction}_pipe")
-        self.transport, _ = self.loop.run_until_complete(connect(lambda: self.protocol, self.ours))
-
-    def _report(self, _, context):
-        texts = {key: value if isinstance(value, str) else repr(value) for key, value in context.items()}
-        self.reports.append({key: anonymous(text) for key, text in sorted(texts.items())})
-
-    @property
-    def trace(self):
-        return list(self.protocol.trace)
-
-    def drain(self):
-        received = bytearray()
-        # There is nothing, or the other side of a terminal was closed.
-        with contextlib.suppress(OSError):
-            while data := os.read(self.theirs.fileno(), 1 << 20):
-                received += data
-        return bytes(received)
-
-    def step(self, count=1):
-        steps(self.loop, count)
-
-
-@contextlib.contextmanager
-def piped(factory, direction, kind="pipe", protocol=None, directory=None, debug=False):
-    made = Pipe(factory, direction, KINDS[kind](directory) if kind == "fifo" else KINDS[kind](), protocol, debug)
-    with made.theirs:
-        yield made
-        if "lost" not in made.protocol.names:
-            made.transport.close() if direction == "read" else made.transport.abort()
-        made.step(2)
-    made.loop.close()
-    if directory is not None:
-        (directory / "fifo").unlink()
 
 
 @pytest.fixture(params=KINDS)
@@ -274,90 +198,6 @@ def test_a_protocol_factory_that_raises(loop_factory, direction):
         assert like_asyncio(scenario, loop_factory) == (("ZeroDivisionError", None, "division by zero"), False)
 
 
-CLOSERS = {
-    "close": lambda stage: stage.transport.close(),
-    "close twice": lambda stage: (stage.transport.close(), stage.transport.close()),
-    "the peer closes": lambda stage: stage.theirs.close(),
-    "closes and the peer closes": lambda stage: (stage.transport.close(), stage.theirs.close()),
-    "the peer closes and close": lambda stage: (stage.theirs.close(), stage.transport.close()),
-}
-WRITERS = {
-    "abort": lambda stage: stage.transport.abort(),
-    "write_eof": lambda stage: stage.transport.write_eof(),
-    "write_eof and close": lambda stage: (stage.transport.write_eof(), stage.transport.close()),
-    "close and abort": lambda stage: (stage.transport.close(), stage.transport.abort()),
-    "the peer closes and write": lambda stage: (stage.theirs.close(), stage.transport.write(b"x")),
-    "the peer closes and two writes": lambda stage: (
-        stage.theirs.close(),
-        stage.transport.write(b"x"),
-        stage.transport.write(b"y"),
-    ),
-}
-
-
-@pytest.mark.parametrize("unsent", [0, LARGE])
-@pytest.mark.parametrize("how", [*CLOSERS, *WRITERS])
-@pytest.mark.parametrize("end", ["pipe", "socket"])
-def test_ends_of_writing(loop_name, loop_factory, end, how, unsent):
-    def scenario(factory):
-        with none_left(), piped(factory, "write", end) as stage, logged(logging.WARNING) as lines:
-            seen = []
-
-            def look():
-                transport = stage.transport
-                seen.append((transport.is_closing(), transport.get_write_buffer_size(), stage.trace))
-
-            stage.transport.write(bytes(unsent))
-            look()
-            {**CLOSERS, **WRITERS}[how](stage)
-            look()
-            for _ in range(4):
-                stage.step()
-                look()
-            for _ in range(8):
-                stage.transport.write(b"late")
-                look()
-            if not stage.theirs.closed if end == "pipe" else stage.theirs.fileno() >= 0:
-                for _ in range(12):
-                    stage.drain()
-                    stage.step()
-                    look()
-            return seen, lines, stage.reports, stage.trace
-
-    if how == "close and abort" and not unsent:
-        # asyncio calls connection_lost twice, and fails the second time.
-        if loop_name == "asyncio":
-            return
-        _, _, reports, trace = scenario(loop_factory)
-    else:
-        _, _, reports, trace = like_asyncio(scenario, loop_factory)
-    assert trace.count(("made",)) == trace.count(trace[-1]) == 1
-    assert trace[-1][0] == "lost"
-    assert reports == []
-
-
-@pytest.mark.parametrize("how", CLOSERS)
-@pytest.mark.parametrize("left", [b"", b"left"])
-@pytest.mark.parametrize("paused", [False, True])
-def test_ends_of_reading(loop_factory, how, left, paused):
-    def scenario(factory):
-        with none_left(), piped(factory, "read") as stage:
-            seen = []
-            if paused:
-                stage.transport.pause_reading()
-            os.write(stage.theirs.fileno(), left)
-            CLOSERS[how](stage)
-            for _ in range(4):
-                seen.append((stage.transport.is_closing(), stage.transport.is_reading(), stage.trace))
-                stage.step()
-            stage.transport.resume_reading()
-            stage.step(4)
-            return seen, stage.reports, stage.trace
-
-    *_, trace = like_asyncio(scenario, loop_factory)
-    assert [entry[0] for entry in trace].count("lost") == 1
-
-
 @pytest.mark.parametrize("limits", [{}, {"high": 10}, {"high": 0}, {"low": 80_000}], ids=str)
 def test_flow_control(loop_factory, limits):
     def scenario(factory):
@@ -388,25 +228,6 @@ def test_what_cannot_be_written(loop_factory, wrong):
             return seen, stage.drain()
 
     assert like_asyncio(scenario, loop_factory)[0][0] == "AssertionError"
-
-
-@pytest.mark.parametrize("callback", ["made", "data", "eof", "lost"])
-@pytest.mark.parametrize("error", [ValueError("mine"), OSError(5, "mine")], ids=repr)
-def test_callbacks_of_reading_that_raise(loop_factory, callback, error):
-    def scenario(factory):
-        def fail(transport):
-            raise error
-
-        with none_left(), piped(factory, "read", protocol=Recorder(**{callback: fail})) as stage:
-            os.write(stage.theirs.fileno(), b"x")
-            stage.step(2)
-            stage.theirs.close()
-            stage.step(4)
-            return stage.trace, [(report["message"][:21], sorted(report)) for report in stage.reports]
-
-    trace, reports = like_asyncio(scenario, loop_factory)
-    assert trace[-1] == ("lost", None)
-    assert len(reports) == 1
 
 
 def test_a_terminal_s_columns_and_what_it_is(loop_factory):
@@ -450,28 +271,6 @@ def test_repr(loop_factory, direction):
     seen = like_asyncio(scenario, loop_factory)
     assert seen[0] == f"<TRANSPORT fd=N {'polling' if direction == 'read' else 'idle bufsize=0'}>"
     assert seen[-1] == "<TRANSPORT closed fd=N closed>"
-
-
-@pytest.mark.parametrize("direction", ["read", "write"])
-def test_a_transport_that_nobody_closed(loop_factory, direction):
-    with none_left():
-        loop = loop_factory()
-        reader, writer = pipe()
-        end = writer if direction == "write" else reader
-        other = reader if direction == "write" else writer
-        with other:
-            transport, protocol = loop.run_until_complete(getattr(loop, f"connect_{direction}_pipe")(Recorder, end))
-            if direction == "read":
-                transport.pause_reading()
-            else:
-                # It is watched for the end of its reader, and so the loop keeps it.
-                loop.close()
-            with found_unclosed() as messages:
-                del transport, protocol, reader, writer, end
-        assert [message for message in messages if message.startswith("unclosed transport <")]
-        if not loop.is_closed():
-            goes_on(loop)
-            loop.close()
 
 
 def test_a_program_s_standard_streams(loop_name):
