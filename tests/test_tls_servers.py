@@ -1,5 +1,8 @@
 # mypy: allow-untyped-defs, allow-untyped-calls, no-check-untyped-defs
-"""TLS through the calls that listen and connect: servers, clients, streams; arguments; cancelling; reconnect storms."""
+"""TLS through the calls that listen and connect: servers, clients, streams; reconnect storms.
+
+What they refuse is in test_tls_arguments, how they are cancelled in test_tls_sweep.
+"""
 
 import asyncio
 import contextlib
@@ -12,11 +15,9 @@ import weakref
 import pytest
 from helpers.compare import like_asyncio
 from helpers.descriptors import none_left
-from helpers.loops import goes_on, run_once, steps
-from helpers.peers import connected_pair
+from helpers.loops import run_once
 from helpers.recorder import Recorder
-from helpers.scene import until
-from helpers.tls import HOST, VERSIONS, Peer, client_context, same, server_context
+from helpers.tls import HOST, VERSIONS, client_context, server_context
 
 
 class Echo(asyncio.Protocol):
@@ -281,142 +282,6 @@ def test_a_stream_s_start_tls(loop):
         await server.wait_closed()
 
     run(loop, main())
-
-
-# Arguments.
-
-
-def test_arguments(loop_factory):
-    def scenario(factory):
-        with contextlib.closing(factory()) as loop:
-            sock = socket.socket()
-            wrapped = client_context().wrap_socket(socket.socket(), server_hostname=HOST)
-            ours, theirs = socket.socketpair()
-            third, fourth = socket.socketpair()
-            context = client_context()
-            calls = [
-                lambda: loop.create_connection(Recorder, "127.0.0.1", 1, server_hostname=HOST),
-                lambda: loop.create_connection(Recorder, "127.0.0.1", 1, ssl_handshake_timeout=1),
-                lambda: loop.create_connection(Recorder, "127.0.0.1", 1, ssl_shutdown_timeout=1),
-                lambda: loop.create_connection(Recorder, None, 1, ssl=context),
-                lambda: loop.create_connection(Recorder, "", 1, ssl=context),
-                lambda: loop.create_connection(Recorder, sock=sock, ssl=context),
-                lambda: loop.create_connection(Recorder, sock=wrapped),
-                lambda: loop.create_connection(Recorder, sock=wrapped, ssl=context, server_hostname=HOST),
-                lambda: loop.create_server(Recorder, "127.0.0.1", 0, ssl=True),
-                lambda: loop.create_server(Recorder, "127.0.0.1", 0, ssl=False),
-                lambda: loop.create_server(Recorder, "127.0.0.1", 0, ssl_handshake_timeout=1),
-                lambda: loop.create_server(Recorder, "127.0.0.1", 0, ssl_shutdown_timeout=1),
-                lambda: loop.create_server(Recorder, sock=wrapped),
-                lambda: loop.create_unix_connection(Recorder, "/nowhere", ssl=context),
-                lambda: loop.create_unix_connection(Recorder, "/nowhere", server_hostname=HOST),
-                lambda: loop.create_unix_connection(Recorder, "/nowhere", ssl_handshake_timeout=1),
-                lambda: loop.create_unix_connection(Recorder, "/nowhere", ssl_shutdown_timeout=1),
-                lambda: loop.create_unix_server(Recorder, "/nowhere/s", ssl=True),
-                lambda: loop.create_unix_server(Recorder, "/nowhere/s", ssl_handshake_timeout=1),
-                lambda: loop.create_unix_server(Recorder, "/nowhere/s", ssl_shutdown_timeout=1),
-                lambda: loop.connect_accepted_socket(Recorder, sock, ssl_handshake_timeout=1),
-                lambda: loop.connect_accepted_socket(Recorder, sock, ssl_shutdown_timeout=1),
-                lambda: loop.connect_accepted_socket(Recorder, wrapped),
-                lambda: loop.connect_accepted_socket(Recorder, ours, ssl=True),
-                lambda: loop.connect_accepted_socket(Recorder, third, ssl=context),
-            ]
-            seen = []
-            for call in calls:
-                try:
-                    seen.append(run(loop, call()))
-                except Exception as error:
-                    seen.append((type(error).__name__, same(error)))
-            for each in (sock, wrapped, ours, theirs, third, fourth):
-                each.close()
-            return seen
-
-    seen = like_asyncio(scenario, loop_factory)
-    assert all(isinstance(each, tuple) and isinstance(each[0], str) for each in seen)
-
-
-def test_without_the_ssl_module(oneloop):
-    """A Python that was built without `ssl` has no TLS, and everything else."""
-    from helpers.children import run_program
-
-    finished = run_program(
-        """
-        import sys
-        sys.modules["ssl"] = sys.modules["_ssl"] = None
-        import asyncio, socket
-        from helpers.loops import run
-
-        async def main():
-            loop = asyncio.get_running_loop()
-            server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
-            address = server.sockets[0].getsockname()
-            transport, _ = await loop.create_connection(asyncio.Protocol, *address)
-            for call in (
-                lambda: loop.start_tls(transport, asyncio.Protocol(), None),
-                lambda: loop.create_connection(asyncio.Protocol, *address, ssl=True),
-            ):
-                try:
-                    await call()
-                except RuntimeError as error:
-                    print(error)
-            transport.close()
-            server.close()
-            await server.wait_closed()
-
-        run(main())
-        """,
-        "oneloop",
-    )
-    assert finished.quiet, finished.err
-    assert finished.out == "Python ssl module is not available\nstdlib ssl module not available\n"
-
-
-# Cancelling.
-
-
-@pytest.mark.parametrize("call", ["create_connection", "connect_accepted_socket"])
-@pytest.mark.parametrize("iterations", range(10))
-def test_cancelled_after_any_iteration(loop_factory, call, iterations):
-    """Whenever it is cancelled, its socket is closed, nothing is left open, and the loop goes on."""
-    with contextlib.closing(loop_factory()) as loop, none_left(loop):
-        ours, theirs = connected_pair("socketpair")
-        with theirs:
-            protocol = Recorder()
-            if call == "create_connection":
-                peer = Peer(theirs, server_context(), "server")
-                coroutine = loop.create_connection(
-                    lambda: protocol, sock=ours, ssl=client_context(), server_hostname=HOST
-                )
-            else:
-                peer = Peer(theirs, client_context(), "client")
-                coroutine = loop.connect_accepted_socket(lambda: protocol, ours, ssl=server_context())
-            task = loop.create_task(coroutine)
-            for _ in range(iterations):
-                with contextlib.suppress(ssl.SSLError):
-                    peer.handshake()
-                run_once(loop)
-            if task.done():
-                transport, _ = task.result()
-                transport.abort()
-                del transport
-            else:
-                task.cancel()
-                until(loop, task.done)
-                assert task.cancelled()
-                if iterations == 0:  # it has not even begun
-                    ours.close()
-
-            def gone():
-                if "made" in protocol.names and peer.handshake():
-                    peer.read()
-                    peer.unwrap()
-                return "made" not in protocol.names or "lost" in protocol.names
-
-            until(loop, gone)
-            steps(loop, 4)
-            assert ours.fileno() == -1
-            goes_on(loop)
-            protocol.transport = task = None
 
 
 # Storms.

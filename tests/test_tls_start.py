@@ -1,17 +1,17 @@
 # mypy: allow-untyped-defs, allow-untyped-calls, no-check-untyped-defs
-"""TLS on a connection that was plain: `start_tls` on either side, with bytes already there, over TLS, and cancelled."""
+"""TLS on a connection that was plain: `start_tls` on either side, with bytes already there, and over TLS.
+
+What it refuses is in test_tls_arguments, how it is cancelled in test_tls_sweep.
+"""
 
 import asyncio
 import contextlib
-import gc
 import os
-import socket
 import ssl
 
 import pytest
 from helpers.compare import like_asyncio
-from helpers.descriptors import none_left
-from helpers.loops import goes_on, run_once, steps
+from helpers.loops import run_once, steps
 from helpers.peers import connected_pair, drain
 from helpers.recorder import Recorder
 from helpers.scene import until
@@ -325,97 +325,3 @@ def test_waiting_for_a_stream_to_be_closed_whose_start_failed(oneloop):
 
     with theirs, contextlib.closing(loop):
         loop.run_until_complete(main())
-
-
-# Arguments.
-
-
-def test_arguments(loop_factory):
-    def scenario(factory):
-        with plain(factory) as (loop, transport, protocol, _):
-            context = client_context()
-
-            class Incapable(asyncio.Transport):
-                def __repr__(self):
-                    return "<incapable>"
-
-            calls = [
-                lambda: loop.start_tls(transport, protocol, None),
-                lambda: loop.start_tls(transport, protocol, True),
-                lambda: loop.start_tls(transport, protocol, ssl),
-                lambda: loop.start_tls(Incapable(), protocol, context),
-                lambda: loop.start_tls(None, protocol, context),
-                lambda: loop.start_tls(transport, protocol, context, ssl_handshake_timeout=0),
-                lambda: loop.start_tls(transport, protocol, context, ssl_handshake_timeout=-1.5),
-                lambda: loop.start_tls(transport, protocol, context, ssl_shutdown_timeout=0),
-                lambda: loop.start_tls(transport, protocol, context, ssl_handshake_timeout="1"),
-                lambda: loop.start_tls(transport, protocol, context, server_side=True),
-                lambda: loop.start_tls(transport, protocol, context, server_hostname=7),
-            ]
-            seen = []
-            for call in calls:
-                try:
-                    seen.append(loop.run_until_complete(call()))
-                except Exception as error:
-                    seen.append((type(error).__name__, same(error)))
-            return seen, transport.is_reading(), transport.get_protocol() is protocol
-
-    seen, is_reading, is_protocol = like_asyncio(scenario, loop_factory)
-    assert is_reading
-    assert is_protocol
-    assert all(isinstance(each, tuple) for each in seen)
-    gc.collect()
-
-
-def test_a_pipe_s_transport_cannot_carry_it(loop_factory):
-    def scenario(factory):
-        loop = factory()
-        reading, writing = os.pipe()
-        pipe = os.fdopen(writing, "wb", 0)
-        transport, protocol = loop.run_until_complete(loop.connect_write_pipe(Recorder, pipe))
-        try:
-            loop.run_until_complete(loop.start_tls(transport, protocol, client_context(), server_hostname=HOST))
-        except TypeError as error:
-            return "is not supported by start_tls()" in str(error)
-        finally:
-            transport.abort()
-            steps(loop, 3)
-            os.close(reading)
-            loop.close()
-
-    assert like_asyncio(scenario, loop_factory) is True
-
-
-# Cancelling.
-
-
-@pytest.mark.parametrize("side", SIDES)
-@pytest.mark.parametrize("iterations", range(12))
-def test_cancelled_after_any_iteration(loop_factory, side, iterations):
-    """Whenever it is cancelled, the connection is closed, nothing is left open, and the loop goes on."""
-    loop = loop_factory()
-    with contextlib.closing(loop), none_left(loop):
-        ours, theirs = connected_pair("socketpair")
-        with theirs:
-            protocol = Recorder()
-            transport, _ = loop.run_until_complete(loop.create_connection(lambda: protocol, sock=ours))
-            peer = peer_of(theirs, side)
-            task = start_tls(loop, transport, protocol, side)
-            for _ in range(iterations):
-                with contextlib.suppress(ssl.SSLError):
-                    peer.handshake()
-                run_once(loop)
-            if task.done():
-                task.result().abort()
-            else:
-                task.cancel()
-                until(loop, task.done)
-                assert task.cancelled()
-                if iterations == 0:  # it has not even begun
-                    assert transport.get_protocol() is protocol
-                    transport.abort()
-            until(loop, transport.is_closing)
-            steps(loop, 4)
-            del task, transport
-            goes_on(loop)
-        assert socket.socket.fileno(ours) == -1
