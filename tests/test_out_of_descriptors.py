@@ -9,6 +9,7 @@ import errno
 import os
 import resource
 import socket
+import sys
 import tempfile
 import time
 
@@ -71,8 +72,8 @@ class Listening:
 @contextlib.contextmanager
 def listening_on(loop, kind):
     with none_left(loop), contextlib.ExitStack() as stack:
-        # asyncio says it as often as the backlog is long, all at once.
-        made = Listening(loop, kind, stack, backlog=1)
+        # asyncio says it as often as the backlog is long, all at once; on 3.14 once more.
+        made = Listening(loop, kind, stack, backlog=0 if sys.version_info >= (3, 14) else 1)
         yield made
         made.end()
 
