@@ -109,6 +109,10 @@ def asking(call, *command, answer, help_=lambda process, iteration: None, **file
             assert await child.wait() in (0, -signal.SIGKILL)
             assert child.returncode == await child.wait()
             child._transport.close()
+            # From some patch of 3.13 on waiting ends earlier than what was written has gone or is given up.
+            if child.stdin is not None:
+                with contextlib.suppress(OSError):
+                    await child.stdin.wait_closed()
 
         def over():
             run(loop, end())
