@@ -10,7 +10,7 @@ export PYTHON VENV
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python test-conformance test-real test-real-all test-all soak lint fmt bench-instructions clean
+.PHONY: help demo test test-rust test-python test-version test-conformance test-real test-real-all test-all soak lint fmt bench-instructions clean
 
 help: ## say what the targets are
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ test-rust: ## only Rust: format, clippy, tests on both drivers, docs, loom
 test-python: ## only Python: our tests on both drivers, CPython's own asyncio tests
 	@scripts/prerequisites build
 	@$(PYTHON) scripts/check.py python
+
+test-version: ## only what another CPython version may change: our loop's tests on one driver, CPython's own
+	@scripts/prerequisites build
+	@$(PYTHON) scripts/check.py version
 
 test-conformance: ## only CPython's own asyncio tests on oneloop
 	@scripts/prerequisites build

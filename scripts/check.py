@@ -3,9 +3,10 @@
 Usage: PYTHON scripts/check.py GROUP ...
 
 GROUP is `rust` (format, clippy, tests on both drivers, doc tests, docs, loom), `lint` (ruff, mypy, stubtest),
-`python` (pytest on both drivers, then CPython's own asyncio tests by tests/stdlib/run.py), `conformance` (only the
-latter), `real` (tests/real: programs of others, which bring an environment of their own and Debian packages) or `soak`
-(tests/soak: minutes of everything at once; how many seconds is in ONELOOP_SOAK_SECONDS). All but `rust` use
+`python` (pytest on both drivers, then CPython's own asyncio tests by tests/stdlib/run.py), `version` (what of it may
+turn out differently on another CPython version: our loop's half on one driver, and CPython's), `conformance` (only
+CPython's), `real` (tests/real: programs of others, which bring an environment of their own and Debian packages) or
+`soak` (tests/soak: minutes of everything at once; how many seconds is in ONELOOP_SOAK_SECONDS). All but `rust` use
 environments for the interpreter that runs this script (see environment.py). ONELOOP_CONFORMANCE_DRIVERS lists the
 drivers of the last step of `python`, by default epoll alone; `make test-all` runs it on both.
 """
@@ -87,10 +88,22 @@ def lint() -> Iterator[Step]:
 def python() -> Iterator[Step]:
     python = str(VENV / "bin" / "python")
     yield environment("test")
-    for driver, half in DRIVERS.items():
-        yield Step(f"Python tests, {driver}", (python, *PYTEST, *half), {"ONELOOP_DRIVER": driver})
+    for driver in DRIVERS:
+        yield python_tests(driver)
     yield Step("tests of the conformance runner", (python, *PYTEST, "tests/stdlib"))
     yield from conformance_runs()
+
+
+def version() -> Iterator[Step]:
+    yield environment("test")
+    # Most tests of our half ask asyncio's loop as well; to run the other one, too, would take as long again.
+    yield python_tests("epoll", "-m", "not on_asyncio")
+    yield from conformance_runs()
+
+
+def python_tests(driver: str, *half: str) -> Step:
+    command = (str(VENV / "bin" / "python"), *PYTEST, *(half or DRIVERS[driver]))
+    return Step(f"Python tests, {driver}", command, {"ONELOOP_DRIVER": driver})
 
 
 def conformance() -> Iterator[Step]:
@@ -122,7 +135,15 @@ def soak() -> Iterator[Step]:
     yield Step("soak", command, {"PYTHONPATH": "tests"}, minutes=float(seconds) / 60 + 5)
 
 
-GROUPS = {"rust": rust, "lint": lint, "python": python, "conformance": conformance, "real": real, "soak": soak}
+GROUPS = {
+    "rust": rust,
+    "lint": lint,
+    "python": python,
+    "version": version,
+    "conformance": conformance,
+    "real": real,
+    "soak": soak,
+}
 
 
 def main() -> int:
