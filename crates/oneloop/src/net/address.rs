@@ -1,5 +1,6 @@
 //! Addresses as the standard library has them, and as the system does.
 
+#[cfg(target_os = "linux")]
 use std::ffi::OsStr;
 use std::io;
 use std::net;
