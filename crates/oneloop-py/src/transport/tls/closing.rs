@@ -5,7 +5,8 @@ use pyo3::exceptions::{PyConnectionAbortedError, PyTimeoutError};
 use pyo3::prelude::*;
 
 use super::cipher::Outcome;
-use super::layer::{BROKEN, Layer};
+use super::failing::BROKEN;
+use super::layer::Layer;
 use super::surface;
 use crate::ffi::call;
 use crate::names;

@@ -7,7 +7,8 @@ use pyo3::types::{PyBytes, PyMemoryView};
 
 use super::super::protocol;
 use super::cipher::Outcome;
-use super::layer::{BROKEN, Layer};
+use super::failing::BROKEN;
+use super::layer::Layer;
 use crate::errors;
 use crate::ffi::buffer::{self, View};
 use crate::ffi::call;

@@ -1,14 +1,13 @@
 //! `Layer`: TLS on one connection, the payload of the protocol that the transport below talks to.
 //!
 //! It drives the engine's state machine and the TLS object, and does what they ask for. Its methods stand in files of their own by subject:
-//! `handshake`, `incoming`, `outgoing`, `closing`. Any of its calls into Python (a method of the protocol's or of the transport's, a callback
+//! `handshake`, `incoming`, `outgoing`, `closing`, `failing`. Any of its calls into Python (a method of the protocol's or of the transport's, a callback
 //! of the TLS object's) may call any method again; so each looks at the state anew after every such call.
 
 use std::cell::{Cell, RefCell};
 
 use oneloop::engine::stream::Queue;
 use oneloop::engine::tls::Session;
-use pyo3::exceptions::{PyException, PyOSError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -20,15 +19,11 @@ use super::settings::Settings;
 use super::surface::{self, Surface};
 use super::timer::Timer;
 use super::{layer_type, surface_type};
-use crate::errors;
 use crate::ffi::buffer::SharedBytes;
 use crate::ffi::call;
 use crate::ffi::raw_type::{Halt, Payload, Visit};
 use crate::ffi::slot::Slot;
 use crate::names;
-
-/// What asyncio says of an error in the middle of a connection.
-pub(super) const BROKEN: &str = "Fatal error on SSL protocol";
 
 /// asyncio's high-water marks, `FLOW_CONTROL_HIGH_WATER_SSL_WRITE` and `_READ`.
 const WRITE_HIGH: usize = 512 * 1024;
@@ -252,100 +247,6 @@ impl Layer {
             }
         }
         .map(drop)
-    }
-
-    /// In debug mode the handler hears of an accepted connection that came to nothing.
-    #[cold]
-    fn report_unaccepted<'py>(&self, py: Python<'py>, failure: &Bound<'py, PyAny>) -> PyResult<()> {
-        let Some(event_loop) = self.event_loop.get(py) else {
-            return Ok(());
-        };
-        if !self.is_debug(py)? {
-            return Ok(());
-        }
-        let known = [
-            ("protocol", self.protocol.get(py)),
-            ("transport", self.surface.get(py)),
-        ];
-        errors::call_exception_handler(
-            &event_loop,
-            "Error on transport creation for incoming connection",
-            PyErr::from_value(failure.clone()),
-            &known,
-        )
-    }
-
-    /// Ends the connection for an error that a program may catch; others go on to the caller.
-    ///
-    /// # Errors
-    /// `SystemExit`, `KeyboardInterrupt`, `CancelledError` and their like, and what the exception handler raises.
-    pub(super) fn blame(
-        &self,
-        object: &Bound<'_, PyAny>,
-        result: PyResult<()>,
-        message: &str,
-    ) -> PyResult<()> {
-        match result {
-            Err(error) if error.is_instance_of::<PyException>(object.py()) => {
-                self.fail(object, &error, message)
-            }
-            result => result,
-        }
-    }
-
-    /// Ends the connection for an error. Those of the system, and TLS's are among them, are what networks are like, and of interest in
-    /// debug mode only.
-    ///
-    /// # Errors
-    /// What the exception handler raises.
-    #[cold]
-    pub(super) fn fail(
-        &self,
-        object: &Bound<'_, PyAny>,
-        error: &PyErr,
-        message: &str,
-    ) -> PyResult<()> {
-        let py = object.py();
-        self.session(Session::end);
-        let exception = error.value(py).clone().into_any();
-        let below = self.below.get(py);
-        let forced = match &below {
-            Some(below) => call::method(names::_force_close(py), [below, &exception]).map(drop),
-            None => Ok(()),
-        };
-        forced.and(self.tell_failure(object, &exception, below, message))
-    }
-
-    fn tell_failure<'py>(
-        &self,
-        object: &Bound<'py, PyAny>,
-        exception: &Bound<'py, PyAny>,
-        below: Option<Bound<'py, PyAny>>,
-        message: &str,
-    ) -> PyResult<()> {
-        let py = object.py();
-        if exception.is_instance_of::<PyOSError>() {
-            if self.is_debug(py)? {
-                let keywords = PyDict::new(py);
-                keywords.set_item(names::exc_info(py), exception)?;
-                let arguments = ("%r: %s", object, message);
-                names::current_logger(py)?.call_method(
-                    names::debug(py),
-                    arguments,
-                    Some(&keywords),
-                )?;
-            }
-            return Ok(());
-        }
-        if exception.is_instance(names::cancelled_error(py)?)? {
-            return Ok(());
-        }
-        let Some(event_loop) = self.event_loop.get(py) else {
-            return Ok(());
-        };
-        let known = [("transport", below), ("protocol", Some(object.clone()))];
-        let error = PyErr::from_value(exception.clone());
-        errors::call_exception_handler(&event_loop, message, error, &known)
     }
 
     /// Follows `asyncio.BaseTransport.get_extra_info`, for the transport above.

@@ -7,15 +7,17 @@
 
 mod cipher;
 mod closing;
+mod failing;
 mod handshake;
 mod incoming;
 mod layer;
+mod layer_table;
 mod loan;
 mod marks;
 mod outgoing;
 mod settings;
 mod surface;
-mod table;
+mod surface_table;
 mod timer;
 
 pub(crate) use self::layer::{accept, forget};
@@ -39,10 +41,10 @@ static SURFACE: PyOnceLock<RawType<Surface>> = PyOnceLock::new();
 pub(super) fn add_types(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     let layer = LAYER.get_or_try_init(py, || {
-        RawType::build(names::buffered_protocol(py)?, table::layer())
+        RawType::build(names::buffered_protocol(py)?, layer_table::layer())
     })?;
     let surface = SURFACE.get_or_try_init(py, || {
-        RawType::build(names::transport_class(py)?, table::surface())
+        RawType::build(names::transport_class(py)?, surface_table::surface())
     })?;
     module.add("_SSLProtocol", layer.class(py))?;
     module.add("SSLTransport", surface.class(py))?;
