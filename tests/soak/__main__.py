@@ -112,12 +112,15 @@ async def soak(options: argparse.Namespace, wrong: list[str]) -> list[Mapping[st
 def main() -> int:
     parser = argparse.ArgumentParser(prog="soak", description="Run everything at once and see that nothing grows.")
     parser.add_argument("--seconds", type=float, default=300.0, help="how long (default 300)")
-    parser.add_argument("--window", type=float, default=10.0, help="how long between two counts (default 10)")
+    parser.add_argument(
+        "--window", type=float, help="how long between two counts (default 10, or as short as it takes)"
+    )
     parser.add_argument("--loop", choices=loops.NAMES, default="oneloop", help="on which loop")
     kinds = [once.__name__ for once in (*network.ROUNDS, *machinery.ROUNDS)]
     parser.add_argument("--only", nargs="+", choices=kinds, help="no other work than this, to find whose growth it is")
     parser.add_argument("--leak", choices=("objects", "descriptors", "memory"), help=argparse.SUPPRESS)
     options = parser.parse_args()
+    options.window = options.window or min(10.0, options.seconds / FEWEST)
 
     wrong: list[str] = []
     warnings.simplefilter("error")  # from a finalizer too: then it is unraisable
