@@ -9,6 +9,7 @@ The fixtures that run a test on both loops are those of `tests/conftest.py`.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import errno
 import gc
 import os
@@ -646,3 +647,42 @@ def test_a_unix_server_that_cannot_bind_leaves_no_socket(
     with pytest.raises(error):
         loop.run_until_complete(loop.create_unix_server(asyncio.Protocol, "/nowhere/socket"))
     assert descriptors() == before
+
+
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="before 3.15 each callback has the context of who asked for it")
+def test_who_resumes_reading_does_not_lend_its_context(loop: asyncio.AbstractEventLoop) -> None:
+    variable = contextvars.ContextVar("variable", default="unset")
+    seen: list[tuple[str, str]] = []
+
+    class Pausing(asyncio.Protocol):
+        transport: asyncio.Transport
+
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            assert isinstance(transport, asyncio.Transport)
+            self.transport = transport
+            seen.append(("made", variable.get()))
+
+        def data_received(self, data: bytes) -> None:
+            seen.append(("data", variable.get()))
+            self.transport.pause_reading()
+            self.task = loop.create_task(self.resume())
+
+        async def resume(self) -> None:
+            variable.set("the task's")
+            self.transport.resume_reading()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            seen.append(("lost", variable.get()))
+            lost.set_result(None)
+
+    async def scenario() -> None:
+        server = await loop.create_server(Pausing, "127.0.0.1", 0)
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.write(b"x")
+        writer.close()
+        await lost
+        server.close()
+
+    lost = loop.create_future()
+    loop.run_until_complete(scenario())
+    assert seen == [("made", "unset"), ("data", "unset"), ("lost", "unset")]
