@@ -167,7 +167,7 @@ def test_passing_suite_counts_tests_and_the_loops_they_made(suite: Suite) -> Non
     assert report.module["counted"] == 2
     assert report.module["on_loop"] == 1
     assert report.module["uncounted"] == {"Tests.test_control_fails": "failed", "Tests.test_skipped": "skipped"}
-    assert report.output.splitlines()[-1].endswith("-default: 2 passed, 0 failed")
+    assert report.output.splitlines()[-1].endswith("-default: 2 passed, 0 failed, 0 excluded")
 
 
 def test_every_name_of_the_default_loop_leads_to_the_loop_under_test(suite: Suite) -> None:
@@ -233,7 +233,7 @@ def test_failure_is_detected(suite: Suite) -> None:
     )
     assert report.status == 1
     assert report.failed() == {"Tests.test_fails": "failed", "Tests.test_fails_in_subtest": "failed"}
-    assert report.output.splitlines()[-1].endswith(": 0 passed, 2 failed")
+    assert report.output.splitlines()[-1].endswith(": 0 passed, 2 failed, 0 excluded")
 
 
 def test_hang_is_detected_and_the_tests_after_it_run(suite: Suite) -> None:
@@ -377,7 +377,7 @@ def test_valid_exclusion_takes_the_test_out(suite: Suite) -> None:
     assert report.status == 0, report.output
     assert list(report.module["excluded_tests"]) == ["Tests.test_it"]
     assert report.module["counted"] == 1
-    assert report.output.splitlines()[-1].endswith(": 0 passed, 0 failed")
+    assert report.output.splitlines()[-1].endswith(": 0 passed, 0 failed, 1 excluded")
 
 
 def test_identifier_may_stand_in_a_helper_or_in_setup(suite: Suite) -> None:
@@ -407,7 +407,7 @@ def test_excluded_test_that_passes_is_an_error(suite: Suite) -> None:
     report = suite.run(NEEDS_PRIVATE.replace("if on_subject()", "if False"))
     assert report.status == 1
     assert "Tests.test_it is excluded, but passes" in report.output
-    assert report.output.splitlines()[-1].endswith(": 0 passed, 1 failed")
+    assert report.output.splitlines()[-1].endswith(": 0 passed, 1 failed, 1 excluded")
 
 
 @pytest.mark.parametrize(

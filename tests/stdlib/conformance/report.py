@@ -53,10 +53,11 @@ def details(verdict: Verdict, *, verbose: bool) -> str:
 
 
 def closing_line(verdicts: list[Verdict], errors: list[str], driver: str | None) -> str:
-    """`NAME: N passed, N failed`; a wrong row is a failure."""
+    """`NAME: N passed, N failed, N excluded`; a wrong row is a failure."""
     passed = sum(len(verdict.passed) for verdict in verdicts)
     failed = sum(len(verdict.failed) for verdict in verdicts) + len(errors)
-    return f"{title(driver)}: {passed} passed, {failed} failed"
+    excluded = sum(len(verdict.excluded) for verdict in verdicts)
+    return f"{title(driver)}: {passed} passed, {failed} failed, {excluded} excluded"
 
 
 def as_json(verdicts: list[Verdict], errors: list[str], driver: str | None) -> dict[str, Any]:
