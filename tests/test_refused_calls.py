@@ -90,6 +90,10 @@ async def main():
 """
 
 
+# To fall back to another driver where one is refused is for a loop that was not told which one to use.
+LEFT_TO_CHOOSE = 'os.environ.pop("ONELOOP_DRIVER", None)'
+
+
 def everything(loop_name, before, *argv):
     """Run something of everything, after something else was done to the process."""
     program = f"{HEAD}{EVERYTHING}\n{before}\nloops.run(main())\nsys.stdout.flush()"
@@ -125,12 +129,13 @@ def compare(before):
     ids="+".join,
 )
 def test_what_works_on_asyncio_works(oneloop, names, error):
-    compare(f"seccomp.refuse({error}, *{names!r})")
+    choice = LEFT_TO_CHOOSE if "eventfd2" in names else ""
+    compare(f"{choice}\nseccomp.refuse({error}, *{names!r})")
 
 
 def test_a_kernel_that_is_old(oneloop):
     names = ("accept4", "clone3", "epoll_pwait2", "eventfd2", "pidfd_open", "recvmmsg", "sendmmsg", "statx", "waitid")
-    assert len(compare(f"seccomp.refuse(errno.ENOSYS, *{names!r})")) == 8
+    assert len(compare(f"{LEFT_TO_CHOOSE}\nseccomp.refuse(errno.ENOSYS, *{names!r})")) == 8
 
 
 def test_no_thread_can_be_started(oneloop):
