@@ -352,6 +352,7 @@ loop.close()
 def test_another_signal_has_its_default_effect(loop_name, signum):
     child = run(
         f"""
+signal.signal({int(signum)}, signal.SIG_DFL)  # nohup, say, has it ignored
 loop = new_event_loop()
 signal_when_blocked({int(signum)})
 loop.run_forever()
