@@ -9,9 +9,7 @@ to taste:
 - a test counts if it passed in control;
 - a failure, a hang, a crash or a skip that happens only on oneloop is a failure;
 - a row of `exclusions.toml` takes a test out, for a reason that the runner verifies in the test's own source; an
-  excluded test still runs, and is an error if it passes;
-- a test that reached a loop method which `missing.toml` lists, and which still raises NotImplementedError, comes
-  later; a listed method that exists is an error.
+  excluded test still runs, and is an error if it passes.
 
 The exit status is 0 only if nothing failed and no row is wrong.
 """

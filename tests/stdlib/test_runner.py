@@ -84,7 +84,6 @@ class Suite:
 
     folder: Path
     exclusions: str = ""
-    missing: str = "[missing]"
     settings: str = "test_limit = 30"
 
     def run(self, body: str, *arguments: str, loop: str = "standin:StandIn") -> Report:
@@ -98,7 +97,6 @@ class Suite:
             f'package = "suite"\n[defaults]\n{self.settings}\n[modules]\ntest_things = {{}}\n'
         )
         (self.folder / "exclusions.toml").write_text(self.exclusions)
-        (self.folder / "missing.toml").write_text(self.missing)
         own = self.folder / "own"
         own.mkdir(exist_ok=True)
         (own / "test_own.py").write_text("def test_outcome(): ...\nclass TestIt:\n    def test_method(self): ...\n")
@@ -481,8 +479,6 @@ def test_row_for_a_test_that_control_skips_is_an_error(suite: Suite) -> None:
     assert "is skipped in control as well" in report.output
 
 
-MISSING = '[missing]\ncreate_server = "network"\n'
-
 CALLS_SERVER = """
 def test_it(self):
     loop = asyncio.new_event_loop()
@@ -492,57 +488,9 @@ def test_it(self):
 """
 
 
-def test_test_that_reaches_a_missing_method_comes_later(suite: Suite) -> None:
-    suite.missing = MISSING
-    report = suite.run(CALLS_SERVER)
-    assert report.status == 0, report.output
-    assert report.module["later_tests"] == {"Tests.test_it": ["create_server"]}
-
-
-def test_missing_method_does_not_pass_for_the_wrong_reason(suite: Suite) -> None:
-    """NotImplementedError is a RuntimeError, which a test may expect for another reason."""
-    suite.missing = MISSING
-    report = suite.run(
-        """
-        def test_it(self):
-            loop = asyncio.new_event_loop()
-            self.addCleanup(loop.close)
-            with self.assertRaises((RuntimeError, TypeError)):
-                loop.run_until_complete(loop.create_server(None, "127.0.0.1", 0, ssl=1, bogus=1))
-        """
-    )
-    assert report.module["later_tests"] == {"Tests.test_it": ["create_server"]}
-
-
-def test_method_that_is_missing_but_not_listed_is_a_failure(suite: Suite) -> None:
+def test_method_that_is_missing_is_a_failure(suite: Suite) -> None:
     report = suite.run(CALLS_SERVER)
     assert report.failed() == {"Tests.test_it": "error"}
-
-
-def test_listed_method_that_exists_is_an_error(suite: Suite) -> None:
-    suite.missing = MISSING + 'getaddrinfo = "network"\n'
-    report = suite.run(CALLS_SERVER)
-    assert report.status == 1
-    assert "missing.toml lists getaddrinfo, but the loop has it" in report.output
-    assert "lists create_server" not in report.output
-
-
-def later(**fields: str) -> str:
-    return MISSING + exclude(**fields).replace("exclude", "later")
-
-
-def test_later_row_waits_for_a_method_that_the_test_does_not_reach(suite: Suite) -> None:
-    body = NEEDS_PRIVATE
-    suite.missing = later(method="create_server", private="_sock_sendfile_native")
-    report = suite.run(body)
-    assert report.status == 0, report.output
-    assert report.module["later_tests"] == {"Tests.test_it": ["create_server"]}
-    suite.missing = later(method="create_server")
-    assert "create_server does not stand in Tests.test_it" in suite.run(body).output
-    suite.missing = later(method="sock_recv")
-    assert "sock_recv is not in the [missing] table" in suite.run(body).output
-    suite.missing = later(method="create_server", private="_sock_sendfile_native")
-    assert "has a later row, but passes" in suite.run(body.replace("if on_subject()", "if False")).output
 
 
 def test_wrong_driver_is_an_error(suite: Suite) -> None:

@@ -53,7 +53,7 @@ class StreamingResult(unittest.TestResult):
         self._running = test_id(test)
         self._out.send("start", id=self._running)
         if self._substitution is not None:
-            self._substitution.begin_test(self._running)
+            self._substitution.begin_test()
 
     def stopTest(self, test: unittest.TestCase) -> None:  # noqa: N802
         super().stopTest(test)

@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
         if text:
             print(text)
     wrong = problems + [error for verdict in verdicts for error in verdict.errors]
-    errors = list(dict.fromkeys(wrong))  # a method that is no longer missing is noticed by every module
+    errors = list(dict.fromkeys(wrong))
     for problem in problems:
         print(f"WRONG  {problem}")
     print(report.table(verdicts))

@@ -38,7 +38,6 @@ class Outcome:
     outcome: str  # passed, failed, error, skipped, expected failure, unexpected success, hang, crash, not run
     detail: str = ""
     loops: int = 0
-    missing: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -76,7 +75,6 @@ def run_module(
     config = {
         "module": f"{tables.package}.{module.name}",
         "loop": loop,
-        "missing": list(tables.missing) if loop is not None else [],
         "privates": tables.privates(),
         "paths": [str(tables.folder)],
         "tests": sorted(only) if only is not None else None,
@@ -128,7 +126,6 @@ class _Child:
         self._last: str | None = None
         self._collected = False
         self._done = False
-        self._missing: dict[str, list[str]] = {}
         self.failed_outside_tests = False
 
     def follow(self, limits: _Limits) -> bool:
@@ -201,11 +198,9 @@ class _Child:
                 run.tests.setdefault(test, Outcome("not run"))
         elif name == "start":
             self._current = event["id"]
-        elif name == "missing":
-            self._missing.setdefault(event["id"], []).append(event["method"])
         elif name == "result":
             test = event.pop("id")
-            run.tests[test] = Outcome(**event, missing=sorted(set(self._missing.get(test, ()))))
+            run.tests[test] = Outcome(**event)
             self._current, self._last = None, test
         elif name == "fixture":
             self._take_fixture(event)
@@ -241,7 +236,6 @@ class _Child:
         tail = output[-4000:]
         what = Outcome("hang" if hung else "crash", f"{_describe(code)}\n{tail}")
         if self._current is not None:
-            what.missing = sorted(set(self._missing.get(self._current, ())))
             self._run.tests[self._current] = what
             return
         if self._done and code == 0:

@@ -8,7 +8,7 @@ from typing import Any
 
 from stdlib.conformance.verdict import Verdict
 
-COLUMNS = ("counted", "passed", "failed", "excluded", "later", "on our loop")
+COLUMNS = ("counted", "passed", "failed", "excluded", "on our loop")
 
 
 def title(driver: str | None) -> str:
@@ -21,7 +21,6 @@ def numbers(verdict: Verdict) -> tuple[int, ...]:
         len(verdict.passed),
         len(verdict.failed),
         len(verdict.excluded),
-        len(verdict.later),
         verdict.on_loop,
     )
 
@@ -73,7 +72,6 @@ def as_json(verdicts: list[Verdict], errors: list[str], driver: str | None) -> d
                 "passed_tests": verdict.passed,
                 "failed_tests": {test: asdict(outcome) for test, outcome in verdict.failed.items()},
                 "excluded_tests": verdict.excluded,
-                "later_tests": verdict.later,
             }
             for verdict in verdicts
         ],

@@ -2,7 +2,7 @@
 
 What changes is only what a test can name: `SelectorEventLoop`, `EventLoop`, `BaseEventLoop` where tests construct one,
 the policy's factory (and with it `asyncio.new_event_loop`), and the suite's own TestLoop. The loop itself is the
-product's class, unchanged but for counters around its constructor and around the methods that do not exist yet.
+product's class, unchanged but for a counter around its constructor.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import asyncio
 import functools
 import importlib
 import importlib.util
-import inspect
 import socket
 import types
 from collections.abc import Callable
@@ -25,32 +24,25 @@ Send = Callable[..., None]
 class Substitution:
     """Counts what a test did with the loop under test."""
 
-    def __init__(self, loop_class: type, send: Send) -> None:
+    def __init__(self, loop_class: type) -> None:
         self.loop_class = loop_class
         self.loops = 0
-        self._send = send
-        self._test = ""
 
-    def begin_test(self, test: str) -> None:
+    def begin_test(self) -> None:
         self.loops = 0
-        self._test = test
 
     def created(self) -> None:
         self.loops += 1
-
-    def reached(self, method: str) -> None:
-        """A missing method was called. Sent at once: the test may hang because of it."""
-        self._send("missing", id=self._test, method=method)
 
     def adapt_module(self, module: types.ModuleType) -> None:
         testloop.rebuild_helpers(module)
 
 
 def substitute(config: dict[str, Any], send: Send) -> Substitution:
-    """Install the loop that the configuration names; report what it is and what it lacks."""
+    """Install the loop that the configuration names; report what it is."""
     module_name, _, class_name = config["loop"].partition(":")
     loop_class: type = getattr(importlib.import_module(module_name), class_name)
-    substitution = Substitution(loop_class, send)
+    substitution = Substitution(loop_class)
 
     probe: Any = loop_class()
     try:
@@ -61,13 +53,10 @@ def substitute(config: dict[str, Any], send: Send) -> Substitution:
             backend=getattr(probe, "backend", None),
             has=present(config["privates"], probe),
             asyncio_has=asyncio_has(config["privates"]),
-            implemented=[name for name in config["missing"] if not lacks(probe, name)],
         )
     finally:
         probe.close()
 
-    for method in config["missing"]:
-        watch_missing(loop_class, method, substitution)
     count_constructions(loop_class, substitution)
     replace_names(loop_class)
     package = config["module"].rpartition(".")[0]
@@ -156,57 +145,3 @@ def accepting_selector(loop_class: type) -> type:
 
     stand_in = Meta("SelectorEventLoop", (loop_class,), {"__module__": "asyncio.unix_events"})
     return stand_in
-
-
-def split(missing: str) -> tuple[str, str | None]:
-    """The method and, for a row such as `create_server(ssl)`, the keyword that it does not do anything with yet."""
-    method, _, keyword = missing.partition("(")
-    return method, keyword.rstrip(")") or None
-
-
-def lacks(loop: Any, missing: str) -> bool:
-    """Whether the method raises a NotImplementedError that names it, as the product promises for what is missing."""
-    method, keyword = split(missing)
-    signature = inspect.signature(getattr(asyncio.AbstractEventLoop, method))
-    required = [
-        None
-        for parameter in list(signature.parameters.values())[1:]
-        if parameter.default is parameter.empty and parameter.kind in (0, 1)
-    ]
-    try:
-        answer = getattr(loop, method)(*required, **({} if keyword is None else {keyword: True}))
-        if inspect.isawaitable(answer):
-            answer.__await__().send(None)
-    except NotImplementedError as error:
-        return (keyword or method) in str(error)
-    except BaseException:
-        return False
-    return False
-
-
-def watch_missing(loop_class: type, missing: str, substitution: Substitution) -> None:
-    """Record who runs into a missing method; the error itself goes on to the test as it was."""
-    method, keyword = split(missing)
-    original = getattr(loop_class, method, None)
-    if original is None:
-        return
-
-    async def watch(awaitable: Any) -> Any:
-        try:
-            return await awaitable
-        except NotImplementedError:
-            substitution.reached(missing)
-            raise
-
-    @functools.wraps(original)
-    def watched(*args: Any, **kwargs: Any) -> Any:
-        if keyword is not None and not kwargs.get(keyword):
-            return original(*args, **kwargs)
-        try:
-            answer = original(*args, **kwargs)
-        except NotImplementedError:
-            substitution.reached(missing)
-            raise
-        return watch(answer) if inspect.isawaitable(answer) else answer
-
-    setattr(loop_class, method, watched)

@@ -1,7 +1,7 @@
-"""The data files, read and checked for form: which modules run, what is left out, and what comes later.
+"""The data files, read and checked for form: which modules run, and what is left out.
 
-`modules.toml` names the modules, `exclusions.toml` takes tests out for good, `missing.toml` lists the loop's methods
-that do not exist yet. Whether a row is *true* is decided in `sources.py` and `verdict.py`.
+`modules.toml` names the modules, `exclusions.toml` takes tests out. Whether a row is *true* is decided in `sources.py`
+and `verdict.py`.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class Module:
 class Row:
     """One reason, for one or more tests of a module.
 
-    `private` stands in each test's source, or in that of the helper `via`, which the test uses. An exclusion for good
-    has `own`, our test of the same public outcome; one that waits for a missing method has `method` instead.
+    `private` stands in each test's source, or in that of the helper `via`, which the test uses; `own` is our test of
+    the same public outcome.
     """
 
     module: str
@@ -55,7 +55,6 @@ class Row:
     via: str | None
     own: str | None
     kind: str | None
-    method: str | None
     why: str | None
 
     def applies(self) -> bool:
@@ -81,15 +80,13 @@ class Tables:
     package: str
     modules: tuple[Module, ...]
     exclusions: tuple[Row, ...]
-    later: tuple[Row, ...]
-    missing: dict[str, str]  # method -> the issue that brings it
 
     def privates(self) -> list[str]:
-        return sorted({row.private for row in self.exclusions + self.later if row.private})
+        return sorted({row.private for row in self.exclusions if row.private})
 
 
 def read(folder: Path) -> Tables:
-    """Read the three files of a folder."""
+    """Read the two files of a folder."""
     modules_file = _load(folder / "modules.toml")
     defaults = modules_file.get("defaults", {})
     modules = tuple(
@@ -103,22 +100,16 @@ def read(folder: Path) -> Tables:
         )
         for name, entry in modules_file["modules"].items()
     )
-    missing_file = _load(folder / "missing.toml")
     tables = Tables(
         folder=folder,
         package=modules_file["package"],
         modules=modules,
-        exclusions=_rows(_load(folder / "exclusions.toml").get("exclude", []), later=False),
-        later=_rows(missing_file.get("later", []), later=True),
-        missing=dict(missing_file.get("missing", {})),
+        exclusions=_rows(_load(folder / "exclusions.toml").get("exclude", [])),
     )
     known = {module.name for module in modules}
-    for row in tables.exclusions + tables.later:
+    for row in tables.exclusions:
         if row.module not in known:
             raise TableError(f"{row}: no such module in modules.toml")
-    for row in tables.later:
-        if row.method not in tables.missing:
-            raise TableError(f"{row}: {row.method} is not in the [missing] table")
     return tables
 
 
@@ -127,7 +118,7 @@ def _load(path: Path) -> dict[str, Any]:
         return tomllib.load(file)
 
 
-def _rows(entries: list[dict[str, Any]], *, later: bool) -> tuple[Row, ...]:
+def _rows(entries: list[dict[str, Any]]) -> tuple[Row, ...]:
     rows = []
     for entry in entries:
         unknown = entry.keys() - Row.__dataclass_fields__.keys()
@@ -135,26 +126,23 @@ def _rows(entries: list[dict[str, Any]], *, later: bool) -> tuple[Row, ...]:
             module=entry["module"],
             tests=tuple(entry["tests"]),
             versions=entry.get("versions", ""),
-            **{name: entry.get(name) for name in ("private", "via", "own", "kind", "method", "why")},
+            **{name: entry.get(name) for name in ("private", "via", "own", "kind", "why")},
         )
         if unknown:
             raise TableError(f"{row}: unknown keys {sorted(unknown)}")
-        _check_form(row, later=later)
+        _check_form(row)
         rows.append(row)
     return tuple(rows)
 
 
-def _check_form(row: Row, *, later: bool) -> None:
+def _check_form(row: Row) -> None:
     if not row.tests:
         raise TableError(f"{row.module}: a row without tests")
     for test in row.tests:
         whole_class = test.endswith(".*") and row.kind == "duplicate selector variant"
         if not re.fullmatch(r"\w+(\.\w+)*\.\w+", test.removesuffix(".*") + ".x" if whole_class else test):
             raise TableError(f"{row}: {test!r} is no Class.test")
-    if later:
-        if row.method is None or row.own or row.kind:
-            raise TableError(f"{row}: a later row names the method it waits for, and nothing else but `private`")
-    elif row.kind is not None:
+    if row.kind is not None:
         if row.kind not in KINDS or row.private or row.own:
             raise TableError(f"{row}: a row has a kind of {sorted(KINDS)}, or `private` and `own`")
     elif not (row.private and row.own):

@@ -21,7 +21,6 @@ class Verdict:
     passed: list[str] = field(default_factory=list)
     failed: dict[str, Outcome] = field(default_factory=dict)
     excluded: dict[str, str] = field(default_factory=dict)  # test -> reason
-    later: dict[str, list[str]] = field(default_factory=dict)  # test -> missing methods
     on_loop: int = 0  # counted tests that created a loop under test
     uncounted: dict[str, str] = field(default_factory=dict)  # test -> its outcome in control
     errors: list[str] = field(default_factory=list)  # rows that are wrong
@@ -29,7 +28,7 @@ class Verdict:
 
     @property
     def counted(self) -> int:
-        return len(self.passed) + len(self.failed) + len(self.excluded) + len(self.later)
+        return len(self.passed) + len(self.failed) + len(self.excluded)
 
 
 def judge(
@@ -46,24 +45,22 @@ def judge(
     verdict = Verdict(module.name, seconds=subject.seconds)
     _check_control(module, control, verdict)
     exclusions = _by_test(tables.exclusions, module, control, verdict)
-    later = _by_test(tables.later, module, control, verdict)
     for test, expected in control.tests.items():
         if only is not None and test not in only:
             continue
         if expected.outcome != "passed":
             verdict.uncounted[test] = expected.outcome
-            for row in (exclusions.get(test), later.get(test)):
-                if row is not None and expected.outcome == "skipped":
-                    verdict.errors.append(f"{module.name}: {test} has a row, but is skipped in control as well")
+            if test in exclusions and expected.outcome == "skipped":
+                verdict.errors.append(f"{module.name}: {test} has a row, but is skipped in control as well")
             continue
         actual = subject.tests.get(test, Outcome("not run", "the test was not collected on this loop"))
         verdict.on_loop += actual.loops > 0
-        _place(verdict, test, actual, exclusions.get(test), later.get(test))
+        _place(verdict, test, actual, exclusions.get(test))
 
     for name, outcome in failures(subject):
         if name not in control.fixtures:
             verdict.failed[f"<{name}>"] = outcome
-    _check_rows(tables, module, control, subject, exclusions, later, verdict, own_tests)
+    _check_rows(tables, module, control, subject, exclusions, verdict, own_tests)
     _check_loop(module, subject, driver, verdict)
     return verdict
 
@@ -76,21 +73,13 @@ def _check_control(module: Module, control: Run, verdict: Verdict) -> None:
         verdict.errors.append(f"{module.name}: no test passed in control")
 
 
-def _place(verdict: Verdict, test: str, actual: Outcome, exclusion: Row | None, later: Row | None) -> None:
+def _place(verdict: Verdict, test: str, actual: Outcome, exclusion: Row | None) -> None:
     """One counted test goes to exactly one place."""
     passed = actual.outcome == "passed"
     if exclusion is not None:
         verdict.excluded[test] = exclusion.kind or f"{exclusion.private} ({exclusion.own})"
         if passed:
             verdict.errors.append(f"{verdict.module}: {test} is excluded, but passes")
-    elif actual.missing:  # even if it passed: assertRaises(RuntimeError) is satisfied by NotImplementedError
-        verdict.later[test] = actual.missing
-        if later is not None:
-            verdict.errors.append(f"{verdict.module}: {test} needs no later row, it calls {', '.join(actual.missing)}")
-    elif later is not None:
-        verdict.later[test] = [str(later.method)]
-        if passed:
-            verdict.errors.append(f"{verdict.module}: {test} has a later row, but passes")
     elif passed:
         verdict.passed.append(test)
     else:
@@ -124,11 +113,10 @@ def _check_rows(
     control: Run,
     subject: Run,
     exclusions: dict[str, Row],
-    later: dict[str, Row],
     verdict: Verdict,
     own_tests: Path,
 ) -> None:
-    for test, row in (*exclusions.items(), *later.items()):
+    for test, row in exclusions.items():
         problem = sources.problem_with(row, test, control.classes.get(test.rpartition(".")[0], []))
         if problem is not None:
             verdict.errors.append(f"{module.name}: {problem}")
@@ -137,7 +125,7 @@ def _check_rows(
         if problem is not None:
             verdict.errors.append(f"{module.name}: {problem}")
     if subject.loop:
-        for row in dict.fromkeys((*exclusions.values(), *later.values())):
+        for row in dict.fromkeys(exclusions.values()):
             if row.private in subject.loop["has"]:
                 verdict.errors.append(f"{row}: the loop has {row.private}, so it is no reason")
             if row.private is not None and row.private not in subject.loop["asyncio_has"]:
@@ -146,8 +134,6 @@ def _check_rows(
 
 
 def _check_loop(module: Module, subject: Run, driver: str | None, verdict: Verdict) -> None:
-    for method in subject.loop.get("implemented", ()):
-        verdict.errors.append(f"missing.toml lists {method}, but the loop has it")
     if subject.loop and driver is not None and subject.loop["backend"] != driver:
         verdict.errors.append(f"{module.name} ran on {subject.loop['backend']!r} instead of {driver!r}")
     if verdict.counted and not verdict.on_loop and not subject.loop:
