@@ -84,6 +84,10 @@ def test_what_can_be_written(loop_factory, chunk):
         assert result == ("TypeError", f"data argument must be a {wanted} object, not '{name}'")
 
 
+# From some patch release on asyncio keeps the lines before one that is refused, and sends nothing any more.
+STUCK = ("TypeError", b"", b"", [])
+
+
 @pytest.mark.parametrize("chunk", [name for name in CHUNKS if "empty" not in name])
 def test_what_a_line_may_be(loop_name, loop_factory, chunk):
     def scenario(factory):
@@ -103,8 +107,11 @@ def test_what_a_line_may_be(loop_name, loop_factory, chunk):
             assert (result, seen, rest) == (None, b"<" + bytes(CHUNKS[chunk]) + b">", b"goes on")
             assert reports == []
         return
-    result, *_ = like_asyncio(scenario, loop_factory)
-    assert result in (None, "TypeError")
+    expected, seen = scenario(asyncio.SelectorEventLoop), scenario(loop_factory)
+    if expected == STUCK:
+        expected = STUCK if loop_name == "asyncio" else ("TypeError", b"", b"goes on", [])
+    assert seen == expected
+    assert seen[0] in (None, "TypeError")
 
 
 @pytest.mark.parametrize(
@@ -123,7 +130,7 @@ def test_what_a_line_may_be(loop_name, loop_factory, chunk):
         lambda: [bytes([n % 256]) for n in range(5000)],
     ],
 )
-def test_what_lines_may_be(loop_factory, lines):
+def test_what_lines_may_be(loop_name, loop_factory, lines):
     def scenario(factory):
         with scene(factory) as stage:
             result = stage.call(stage.transport.writelines, lines())
@@ -135,6 +142,8 @@ def test_what_lines_may_be(loop_factory, lines):
     if lines() in (None, 3) and expected[0] is None:
         # False values are no lines at all there, whatever they are; to complain about them is as good.
         assert seen in (expected, ("TypeError", *expected[1:]))
+    elif loop_name == "oneloop" and expected[0] == "TypeError" and expected[1][0] > 0:
+        assert seen == ("TypeError", (0, *expected[1][1:]), b"")  # see STUCK
     else:
         assert seen == expected
 
@@ -151,15 +160,16 @@ def test_empty_lines_are_nothing(oneloop):
         assert stage.trace == [("made",), ("lost", None)]
 
 
-def test_a_line_that_raises_half_way_writes_nothing_torn(loop_factory):
+def test_a_line_that_raises_half_way_writes_nothing_torn(loop_name, loop_factory):
     def lines():
         yield b"one"
         raise KeyError("two")
 
     with scene(loop_factory) as stage:
         assert stage.call(lambda: stage.transport.writelines(lines()))[0] == "KeyError"
+        is_stuck = loop_name == "asyncio" and stage.size() > 0
         stage.call(stage.transport.write, b"three")
-        assert drain(stage.peer) == b"three"
+        assert drain(stage.peer) == (b"" if is_stuck else b"three")
 
 
 def test_a_changed_bytearray_is_sent_as_it_was(oneloop):

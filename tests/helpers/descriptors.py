@@ -12,6 +12,8 @@ from collections.abc import Iterator
 
 from helpers.loops import run_once
 
+RESOLVERS = frozenset(f"/etc/{name}" for name in ("hosts", "host.conf", "nsswitch.conf", "resolv.conf", "gai.conf"))
+
 
 def open_descriptors() -> dict[int, str]:
     """Every descriptor with what it stands for."""
@@ -20,7 +22,8 @@ def open_descriptors() -> dict[int, str]:
         # The directory itself was open while it was listed.
         with contextlib.suppress(FileNotFoundError):
             found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
-    return found
+    # A lookup that was given up reads the system's files until it is done.
+    return {fd: what for fd, what in found.items() if what not in RESOLVERS}
 
 
 @contextlib.contextmanager
