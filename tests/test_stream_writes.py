@@ -85,7 +85,7 @@ def test_what_can_be_written(loop_factory, chunk):
 
 
 # From some patch release on asyncio keeps the lines before one that is refused, and sends nothing any more.
-STUCK = ("TypeError", b"", b"", [])
+STUCK: tuple[str, bytes, bytes, list[str]] = ("TypeError", b"", b"", [])
 
 
 @pytest.mark.parametrize("chunk", [name for name in CHUNKS if "empty" not in name])

@@ -56,13 +56,16 @@ class Server(asyncio.Server):
             self._clients: weakref.WeakSet[asyncio.Transport] = weakref.WeakSet()
 
     if not _KNOWS_CLIENTS:
+        # Without an argument they are what they are in asyncio there, and what its own tests call.
 
-        def _attach(self, transport: asyncio.Transport) -> None:
+        def _attach(self, transport: asyncio.Transport | None = None) -> None:
             super()._attach()  # type: ignore[misc]
-            self._clients.add(transport)
+            if transport is not None:
+                self._clients.add(transport)
 
-        def _detach(self, transport: asyncio.Transport) -> None:
-            self._clients.discard(transport)
+        def _detach(self, transport: asyncio.Transport | None = None) -> None:
+            if transport is not None:
+                self._clients.discard(transport)
             super()._detach()  # type: ignore[misc]
 
         def close_clients(self) -> None:

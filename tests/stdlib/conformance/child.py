@@ -57,6 +57,8 @@ class StreamingResult(unittest.TestResult):
 
     def stopTest(self, test: unittest.TestCase) -> None:  # noqa: N802
         super().stopTest(test)
+        if not self._running:
+            return  # see addSkip
         loops = 0 if self._substitution is None else self._substitution.loops
         self._out.send("result", id=self._running, outcome=self._outcome, detail=self._detail, loops=loops)
         self._running = ""
@@ -75,7 +77,10 @@ class StreamingResult(unittest.TestResult):
 
     def addSkip(self, test: Any, reason: str) -> None:  # noqa: N802
         if isinstance(test, unittest.TestCase) and test_id(test) != self._running:
-            return  # one subtest that skips itself is no skip of the test
+            # One subtest that skips itself is no skip of the test. 3.12.1 starts no test that is not to run.
+            if not self._running:
+                self._out.send("result", id=test_id(test), outcome="skipped", detail=reason, loops=0)
+            return
         self._note(test, "skipped", reason)
 
     def addExpectedFailure(self, test: Any, err: Any) -> None:  # noqa: N802
