@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 
 from helpers.compare import Factory, plain
-from helpers.loops import run_once, steps
-from helpers.scene import anonymous, until
+from helpers.loops import steps
+from helpers.scene import Stage
 
 # Of the queueing kinds a sender has to wait when a receiver does not receive.
 CONNECTED = ("udp", "udp6", "abstract", "path")
@@ -140,55 +140,18 @@ def fill(end: socket.socket, *address: Any, size: int = 1) -> int:
     raise AssertionError
 
 
-class DatagramScene:
+class DatagramScene(Stage):
     """A transport of `loop`, its recording protocol and the socket at the other end."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, ours: socket.socket, peer: socket.socket, protocol: Any):
-        self.loop, self.peer, self.protocol = loop, peer, protocol
+        super().__init__(loop, protocol)
+        self.peer = peer
         self.address = peer.getsockname()
-        self.reports: list[dict[str, str]] = []
-        loop.set_exception_handler(self._report)
-        self.transport: Any
         self.transport, _ = loop.run_until_complete(loop.create_datagram_endpoint(lambda: protocol, sock=ours))
-
-    def _report(self, _: object, context: dict[str, Any]) -> None:
-        texts = {key: value if isinstance(value, str) else repr(value) for key, value in context.items()}
-        self.reports.append({key: anonymous(text) for key, text in sorted(texts.items())})
-
-    @property
-    def trace(self) -> list[Any]:
-        return list(self.protocol.trace)
-
-    def step(self, count: int = 1) -> None:
-        steps(self.loop, count)
-
-    def until(self, condition: Callable[[], object]) -> None:
-        until(self.loop, condition)
-
-    def call(self, function: Callable[..., object], *args: object) -> Any:
-        """Call it in a callback of the loop; what it returns, or what it raised."""
-        results: list[object] = []
-
-        def callback() -> None:
-            try:
-                results.append(function(*args))
-            except Exception as exc:
-                results.append((type(exc).__name__, anonymous(exc)))
-
-        self.loop.call_soon(callback)
-        run_once(self.loop)
-        return results[0]
-
-    def size(self) -> int:
-        return int(self.transport.get_write_buffer_size())
 
     def waits(self) -> bool:
         """Whether it waits for room."""
         return "write=<polling" in repr(self.transport)
-
-    def state(self) -> tuple[int, bool, bool]:
-        """What waits, whether it reads, whether it closes."""
-        return self.size(), self.transport.is_reading(), self.transport.is_closing()
 
 
 @contextlib.contextmanager

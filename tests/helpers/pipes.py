@@ -6,9 +6,8 @@ import os
 import socket
 import tty
 
-from helpers.loops import steps
 from helpers.recorder import Recorder
-from helpers.scene import anonymous
+from helpers.scene import Stage
 
 # More than any pipe here holds, in the kernel and out of it.
 LARGE = 300_000
@@ -39,27 +38,17 @@ def pair():
 KINDS = {"pipe": pipe, "fifo": named, "terminal": terminal, "socket": pair}
 
 
-class Pipe:
+class Pipe(Stage):
     """A transport of the loop at one end of a pipe; the other is the test's, and does not block."""
 
     def __init__(self, factory, direction, ends, protocol=None, debug=False):
-        self.loop, self.reports = factory(), []
+        super().__init__(factory(), protocol or Recorder())
         self.loop.set_debug(debug)
-        self.loop.set_exception_handler(self._report)
         reader, writer = ends
         self.ours, self.theirs = (reader, writer) if direction == "read" else (writer, reader)
         os.set_blocking(self.theirs.fileno(), False)
-        self.protocol = protocol or Recorder()
         connect = getattr(self.loop, f"connect_{direction}_pipe")
         self.transport, _ = self.loop.run_until_complete(connect(lambda: self.protocol, self.ours))
-
-    def _report(self, _, context):
-        texts = {key: value if isinstance(value, str) else repr(value) for key, value in context.items()}
-        self.reports.append({key: anonymous(text) for key, text in sorted(texts.items())})
-
-    @property
-    def trace(self):
-        return list(self.protocol.trace)
 
     def drain(self):
         received = bytearray()
@@ -68,9 +57,6 @@ class Pipe:
             while data := os.read(self.theirs.fileno(), 1 << 20):
                 received += data
         return bytes(received)
-
-    def step(self, count=1):
-        steps(self.loop, count)
 
 
 @contextlib.contextmanager

@@ -34,18 +34,22 @@ def until(loop: asyncio.AbstractEventLoop, condition: Callable[[], object], limi
         run_once(loop)
 
 
-class Scene:
-    """A transport of `loop`, its recording protocol and the socket at the other end."""
+class Stage:
+    """A loop with a recording protocol on its transport, and what its exception handler was told."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, ours: socket.socket, peer: socket.socket, protocol: Any):
-        self.loop, self.peer, self.protocol = loop, peer, protocol
+    def __init__(self, loop: asyncio.AbstractEventLoop, protocol: Any) -> None:
+        self.loop, self.protocol = loop, protocol
+        self.transport: Any = None
         self.reports: list[dict[str, str]] = []
         loop.set_exception_handler(self._report)
-        self.transport, _ = loop.run_until_complete(loop.create_connection(lambda: protocol, sock=ours))
+
+    def words(self, text: object) -> str:
+        """A text without what differs from one implementation to the other."""
+        return anonymous(text)
 
     def _report(self, _: object, context: dict[str, Any]) -> None:
         texts = {key: value if isinstance(value, str) else repr(value) for key, value in context.items()}
-        self.reports.append({key: anonymous(text) for key, text in sorted(texts.items())})
+        self.reports.append({key: self.words(text) for key, text in sorted(texts.items())})
 
     @property
     def trace(self) -> list[Any]:
@@ -65,7 +69,7 @@ class Scene:
             try:
                 results.append(function(*args))
             except Exception as exc:
-                results.append((type(exc).__name__, anonymous(exc)))
+                results.append((type(exc).__name__, self.words(exc)))
 
         self.loop.call_soon(callback)
         run_once(self.loop)
@@ -75,8 +79,17 @@ class Scene:
         return int(self.transport.get_write_buffer_size())
 
     def state(self) -> tuple[int, bool, bool]:
-        """Bytes that wait, whether it reads, whether it closes."""
+        """What waits, whether it reads, whether it closes."""
         return self.size(), self.transport.is_reading(), self.transport.is_closing()
+
+
+class Scene(Stage):
+    """A transport of `loop`, its recording protocol and the socket at the other end."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, ours: socket.socket, peer: socket.socket, protocol: Any):
+        super().__init__(loop, protocol)
+        self.peer = peer
+        self.transport, _ = loop.run_until_complete(loop.create_connection(lambda: protocol, sock=ours))
 
     def flush(self) -> bytes:
         """Receive at the peer until the transport has sent all it has."""

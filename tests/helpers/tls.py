@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from helpers.compare import Factory
-from helpers.loops import run_once, steps
+from helpers.loops import steps
 from helpers.peers import connected_pair
 from helpers.recorder import BufferedRecorder, Recorder
-from helpers.scene import anonymous, until
+from helpers.scene import Stage, anonymous
 
 CERTIFICATES = pathlib.Path(__file__).resolve().parent.parent / "certificates"
 HOST = "localhost"
@@ -167,45 +167,22 @@ class Peer:
         self.incoming.write(raw)
 
 
-class TLSScene:
+class TLSScene(Stage):
     """A TLS transport of `loop`, its recording protocol and the peer."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, peer: Peer, protocol: Any) -> None:
-        self.loop, self.peer, self.protocol = loop, peer, protocol
-        self.transport: Any = None
-        self.reports: list[dict[str, str]] = []
-        loop.set_exception_handler(self._report)
+        super().__init__(loop, protocol)
+        self.peer = peer
 
-    def _report(self, _: object, context: dict[str, Any]) -> None:
-        texts = {key: value if isinstance(value, str) else repr(value) for key, value in context.items()}
-        self.reports.append({key: same(text) for key, text in sorted(texts.items())})
+    def words(self, text: object) -> str:
+        return same(text)
 
     @property
     def trace(self) -> list[Any]:
         return [tuple(same(part) if isinstance(part, str) else part for part in entry) for entry in self.protocol.trace]
 
-    def step(self, count: int = 1) -> None:
-        steps(self.loop, count)
-
-    def until(self, condition: Callable[[], object]) -> None:
-        until(self.loop, condition)
-
     def until_lost(self) -> None:
         self.until(lambda: "lost" in self.protocol.names)
-
-    def call(self, function: Callable[..., object], *args: object) -> Any:
-        """Call it in a callback of the loop; what it returns, or what it raised."""
-        results: list[object] = []
-
-        def callback() -> None:
-            try:
-                results.append(function(*args))
-            except Exception as exc:
-                results.append((type(exc).__name__, same(exc)))
-
-        self.loop.call_soon(callback)
-        run_once(self.loop)
-        return results[0]
 
     def shake_hands(self, task: asyncio.Task[Any]) -> Any:
         """Let both sides come to an agreement; return the transport."""

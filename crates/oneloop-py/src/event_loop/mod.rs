@@ -81,7 +81,14 @@ impl Loop {
 
     /// The engine, unless the loop is closed.
     fn open_engine<'a>(&'a self, py: Python<'a>) -> PyResult<&'a Rc<Engine>> {
-        let engine = self.engine(py);
+        ffi::exit::protect_thread();
+        self.prepared_engine(py)
+    }
+
+    /// [`Loop::open_engine`] for the methods of `ffi::native_method`, which has prepared the thread: they run for every callback.
+    #[inline]
+    fn prepared_engine<'a>(&'a self, py: Python<'a>) -> PyResult<&'a Rc<Engine>> {
+        let engine = &self.state.get(py).engine;
         if engine.is_closed() {
             return Err(errors::closed());
         }

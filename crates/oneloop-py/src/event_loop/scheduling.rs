@@ -16,6 +16,7 @@ use crate::entry::{Entry, Request};
 use crate::ffi::arguments::{Arguments, Variadic};
 use crate::ffi::{call, native_method};
 use crate::handle::{Callback, Handle, TimerHandle};
+use crate::host::Engine;
 use crate::names;
 use crate::overrides::{self, Method};
 use crate::task;
@@ -57,7 +58,7 @@ fn call_soon<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = event_loop.py();
     if let Some(call) = Call::of_asyncio(&arguments) {
-        let engine = event_loop.get().open_engine(py)?;
+        let engine = event_loop.get().prepared_engine(py)?;
         if !engine.host().debug.get() {
             Loop::queue(engine, Entry::Call(call))?;
             return Ok(py.None().into_bound(py));
@@ -65,14 +66,13 @@ fn call_soon<'py>(
     }
     let bound = arguments.bind_variadic("call_soon", ["callback"], names::context(py))?;
     let [callback] = bound.leading();
-    let engine = event_loop.get().open_engine(py)?;
+    let engine = event_loop.get().prepared_engine(py)?;
     let host = engine.host();
-    let debug = host.debug.get();
-    if debug {
+    if host.debug.get() {
         debug::check_thread(py, host.thread_id.get())?;
         debug::check_callback(&callback, "call_soon")?;
     }
-    let handle = Handle::new(callback_of(event_loop, callback, &bound, debug)?)?;
+    let handle = Handle::new(callback_of(event_loop, engine, callback, &bound)?)?;
     Loop::queue(engine, Entry::Callback(handle.clone_ref(py)))?;
     Ok(Py::from(handle).into_bound(py))
 }
@@ -85,12 +85,11 @@ fn call_soon_threadsafe<'py>(
     let context = names::context(py);
     let bound = arguments.bind_variadic("call_soon_threadsafe", ["callback"], context)?;
     let [callback] = bound.leading();
-    let engine = event_loop.get().open_engine(py)?;
-    let debug = engine.host().debug.get();
-    if debug {
+    let engine = event_loop.get().prepared_engine(py)?;
+    if engine.host().debug.get() {
         debug::check_callback(&callback, "call_soon_threadsafe")?;
     }
-    let handle = Handle::new_thread_safe(callback_of(event_loop, callback, &bound, debug)?)?;
+    let handle = Handle::new_thread_safe(callback_of(event_loop, engine, callback, &bound)?)?;
     Loop::queue(engine, Entry::Callback(handle.clone_ref(py)))?;
     Ok(Py::from(handle).into_bound(py))
 }
@@ -139,37 +138,38 @@ fn arm<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = event_loop.py();
     let this = event_loop.get();
-    let engine = this.open_engine(py)?;
+    let engine = this.prepared_engine(py)?;
     let host = engine.host();
-    let debug = host.debug.get();
-    if debug {
+    if host.debug.get() {
         debug::check_thread(py, host.thread_id.get())?;
         debug::check_callback(&callback, "call_at")?;
     }
     let deadline = clock::instant(&when)?;
-    let what = callback_of(event_loop, callback, arguments, debug)?;
+    let what = callback_of(event_loop, engine, callback, arguments)?;
     let timer = TimerHandle::new(when, what, Arc::clone(&this.disarm))?;
     let request = Request::Arm(deadline, timer.clone_ref(py));
     Loop::request(py, engine, request)?;
     Ok(Py::from(timer).into_bound(py))
 }
 
-/// What a handle is made of.
+/// What a handle is made of, from the arguments of any of these methods.
 fn callback_of<'a, 'py, const N: usize>(
     event_loop: &'a Bound<'py, Loop>,
+    engine: &Engine,
     callback: Borrowed<'_, 'py, PyAny>,
     arguments: &Variadic<'_, 'py, N>,
-    debug: bool,
 ) -> PyResult<Callback<'a, 'py>> {
     // A context of None is none.
     let context = arguments.keyword.filter(|context| !context.is_none());
-    Ok(Callback {
-        event_loop: event_loop.as_any(),
-        callback: callback.to_owned(),
-        args: arguments.rest()?,
-        context: context.map(|context| context.to_owned()),
-        debug,
-    })
+    let context = context.map(|context| context.to_owned());
+    let rest = arguments.rest()?;
+    Ok(Loop::callback(
+        event_loop,
+        engine,
+        callback.to_owned(),
+        rest,
+        context,
+    ))
 }
 
 #[pymethods]

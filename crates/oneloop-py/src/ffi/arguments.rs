@@ -154,7 +154,6 @@ impl<'a, 'py> Arguments<'a, 'py> {
         keyword: &Bound<'py, PyString>,
         bound: &mut Variadic<'a, 'py, N>,
     ) -> PyResult<()> {
-        let mut others = [None; N];
         let keywords = self.keywords.iter().flat_map(|names| names.iter());
         for (given, object) in keywords.zip(&self.values[self.positional..]) {
             if given.eq(keyword)? {
@@ -169,10 +168,7 @@ impl<'a, 'py> Arguments<'a, 'py> {
             if bound.leading[index].is_some() {
                 return Err(twice(name, &given));
             }
-            others[index] = Some(self.borrow(*object));
-        }
-        for (value, other) in bound.leading.iter_mut().zip(others) {
-            *value = value.or(other);
+            bound.leading[index] = Some(self.borrow(*object));
         }
         Ok(())
     }

@@ -11,8 +11,9 @@ use futures_util::Stream;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
 
 use super::TcpListener;
+use super::address::first_of;
 use super::socket::{Socket, Waiting};
-use crate::dns::{ToAddresses, resolve};
+use crate::dns::ToAddresses;
 use crate::registry::Direction;
 use crate::sys;
 
@@ -158,17 +159,10 @@ impl ListenOptions {
     ///
     /// See [`ListenOptions`].
     pub async fn bind(&self, addresses: impl ToAddresses) -> io::Result<TcpListener> {
-        let mut result = Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "there is no address to listen on",
-        ));
-        for address in resolve(addresses).await? {
-            result = self.listen(address);
-            if result.is_ok() {
-                break;
-            }
-        }
-        result
+        first_of(addresses, "there is no address to listen on", |address| {
+            self.listen(address)
+        })
+        .await
     }
 
     fn listen(&self, address: SocketAddr) -> io::Result<TcpListener> {

@@ -11,12 +11,13 @@ use std::cell::{Cell, OnceCell};
 use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll, ready};
 
 use socket2::SockRef;
 
+use super::address::internet;
 use crate::current;
 use crate::driver::Token;
 use crate::reactor::{LoopRef, is_same};
@@ -177,6 +178,24 @@ impl Socket {
     /// Ends one direction or both.
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         SockRef::from(self).shutdown(how)
+    }
+
+    /// How many routers a packet of this internet socket may pass.
+    pub(crate) fn ttl(&self) -> io::Result<u32> {
+        let socket = SockRef::from(self);
+        match internet(&socket.local_addr()?)? {
+            SocketAddr::V4(_) => socket.ttl_v4(),
+            SocketAddr::V6(_) => socket.unicast_hops_v6(),
+        }
+    }
+
+    /// Sets what [`Socket::ttl`] tells.
+    pub(crate) fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        let socket = SockRef::from(self);
+        match internet(&socket.local_addr()?)? {
+            SocketAddr::V4(_) => socket.set_ttl_v4(ttl),
+            SocketAddr::V6(_) => socket.set_unicast_hops_v6(ttl),
+        }
     }
 
     /// Reads into `buffer` without taking the bytes.

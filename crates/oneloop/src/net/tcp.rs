@@ -302,11 +302,7 @@ impl TcpStream {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn ttl(&self) -> io::Result<u32> {
-        let socket = SockRef::from(&self.socket);
-        match self.local_addr()? {
-            SocketAddr::V4(_) => socket.ttl_v4(),
-            SocketAddr::V6(_) => socket.unicast_hops_v6(),
-        }
+        self.socket.ttl()
     }
 
     /// Sets what [`TcpStream::ttl`] tells.
@@ -319,11 +315,7 @@ impl TcpStream {
     ///
     /// See [`TcpStream::ttl`].
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        let socket = SockRef::from(&self.socket);
-        match self.local_addr()? {
-            SocketAddr::V4(_) => socket.set_ttl_v4(ttl),
-            SocketAddr::V6(_) => socket.set_unicast_hops_v6(ttl),
-        }
+        self.socket.set_ttl(ttl)
     }
 
     fn accepted(fd: OwnedFd) -> Self {

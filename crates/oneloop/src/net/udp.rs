@@ -7,9 +7,9 @@ use std::os::fd::AsFd;
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
 
-use super::address::internet;
+use super::address::{first_of, internet};
 use super::socket::Socket;
-use crate::dns::{ToAddresses, resolve};
+use crate::dns::ToAddresses;
 use crate::registry::Direction;
 use crate::sys;
 use crate::sys::socket::Taking;
@@ -64,17 +64,7 @@ impl UdpSocket {
     /// # std::io::Result::Ok(())
     /// ```
     pub async fn bind(addresses: impl ToAddresses) -> io::Result<Self> {
-        let mut result = Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "there is no address to bind to",
-        ));
-        for address in resolve(addresses).await? {
-            result = Self::bind_to(address);
-            if result.is_ok() {
-                break;
-            }
-        }
-        result
+        first_of(addresses, "there is no address to bind to", Self::bind_to).await
     }
 
     fn bind_to(address: SocketAddr) -> io::Result<Self> {
@@ -108,17 +98,10 @@ impl UdpSocket {
     /// # std::io::Result::Ok(())
     /// ```
     pub async fn connect(&self, addresses: impl ToAddresses) -> io::Result<()> {
-        let mut result = Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "there is no address to connect to",
-        ));
-        for address in resolve(addresses).await? {
-            result = SockRef::from(&self.socket).connect(&address.into());
-            if result.is_ok() {
-                break;
-            }
-        }
-        result
+        first_of(addresses, "there is no address to connect to", |address| {
+            SockRef::from(&self.socket).connect(&address.into())
+        })
+        .await
     }
 
     /// Takes over a socket of the standard library, and makes it non-blocking: one with options that had to be set before it was bound, say.

@@ -1,7 +1,7 @@
 //! What can be asked of a [`UdpSocket`] besides sending and receiving: broadcasts, how far a datagram goes, and multicast.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use socket2::SockRef;
 
@@ -66,11 +66,7 @@ impl UdpSocket {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn ttl(&self) -> io::Result<u32> {
-        let socket = SockRef::from(&self.socket);
-        match self.local_addr()? {
-            SocketAddr::V4(_) => socket.ttl_v4(),
-            SocketAddr::V6(_) => socket.unicast_hops_v6(),
-        }
+        self.socket.ttl()
     }
 
     /// Sets what [`UdpSocket::ttl`] tells.
@@ -83,11 +79,7 @@ impl UdpSocket {
     ///
     /// See [`UdpSocket::ttl`].
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        let socket = SockRef::from(&self.socket);
-        match self.local_addr()? {
-            SocketAddr::V4(_) => socket.set_ttl_v4(ttl),
-            SocketAddr::V6(_) => socket.set_unicast_hops_v6(ttl),
-        }
+        self.socket.set_ttl(ttl)
     }
 }
 
