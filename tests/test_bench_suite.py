@@ -1,0 +1,270 @@
+"""The benchmark suite's own logic, on made figures: pairs and intervals, the file format, standings, table, drawing."""
+
+from __future__ import annotations
+
+import json
+import random
+import xml.etree.ElementTree
+from collections.abc import Sequence
+from dataclasses import replace
+from math import comb
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benches.suite import drawing, environment, group, loops, measuring, pairs, results, table
+from benches.suite.group import NoFigure, Sample, Spec
+from benches.suite.pairs import Estimate
+
+
+def test_rounds_alternate_after_a_warm_up() -> None:
+    orders = ["".join(order) for order in pairs.rounds("ABC", 4)]
+    assert orders == ["ABC", "CBA", "ABC", "CBA", "ABC"]
+
+
+def test_the_warm_up_is_discarded_and_rounds_stay_together() -> None:
+    clock = iter(range(100))
+    taken = pairs.gather(["a", "b"], 3, lambda _: next(clock))
+    assert taken == {"a": [3, 4, 7], "b": [2, 5, 6]}
+
+
+@pytest.mark.parametrize(("count", "outermost"), [(1, 0), (5, 0), (6, 0), (8, 0), (9, 1), (12, 2), (15, 3), (30, 9)])
+def test_the_interval_leaves_out_as_many_as_the_sign_test_allows(count: int, outermost: int) -> None:
+    made = pairs.estimate([float(value) for value in random.Random(count).sample(range(count), count)])
+    assert (made.low, made.high) == (outermost, count - 1 - outermost)
+    outside = [2 * sum(comb(count, i) for i in range(k + 1)) / 2**count for k in (outermost, outermost + 1)]
+    assert outside[1] > 0.05
+    assert outside[0] <= 0.05 or outermost == 0
+
+
+def test_the_interval_holds_the_true_median_as_often_as_it_says() -> None:
+    random_ = random.Random(5)
+    held = 0
+    for _ in range(2000):
+        made = pairs.estimate([random_.lognormvariate(0, 1) for _ in range(15)])
+        held += made.low <= 1 <= made.high
+    # 15 values between the 4th and the 12th: 96.5%.
+    assert 0.95 <= held / 2000 <= 0.98
+
+
+def test_pairing_takes_a_drift_out_of_the_ratio() -> None:
+    drift = [1 + turn / 5 for turn in range(16)]
+    ours, theirs = [10 * factor for factor in drift], [15 * factor for factor in drift]
+    ratio = pairs.estimate(pairs.ratios(ours, theirs, "lower"))
+    assert (ratio.low, ratio.median, ratio.high) == pytest.approx((1.5, 1.5, 1.5))
+    assert pairs.estimate(pairs.ratios(ours, theirs, "higher")).median == pytest.approx(2 / 3)
+    assert pairs.estimate(theirs).low < 1.2 * pairs.estimate(ours).high
+
+
+def test_an_estimate_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        pairs.estimate([])
+
+
+class Made:
+    """A group whose samples are made: each loop's cost is fixed, but for a common drift."""
+
+    TITLE = "Made figures"
+    REQUIREMENTS: Sequence[str] = ()
+    COSTS: dict[str, dict[str, float]] = {  # noqa: RUF012 - a table
+        "won": {"asyncio": 4, "uvloop": 3, "rloop": 2, "oneloop": 1, "plain": 0.9},
+        "lost": {"asyncio": 4, "uvloop": 3, "rloop": 2, "oneloop": 2.5, "plain": 0.9},
+        "alone": {"oneloop": 7},
+    }
+
+    def __init__(self) -> None:
+        self.turns = 0
+
+    def rows(self) -> Sequence[Spec]:
+        return [
+            Spec("alone", "Only <ours>", "µs", pairs=3),
+            Spec("won", "Won & done", "µs", target=1.9, quick=True, limits=("plain",), within=1.2),
+            Spec("lost", "Lost", "µs", limits=("plain",), within=1.2),
+        ]
+
+    def prepare(self, bench: environment.Bench) -> None:
+        pass
+
+    def measure(self, row: Spec, subject: str, bench: environment.Bench) -> Sample:
+        self.turns += 1
+        if subject not in self.COSTS[row.key]:
+            raise NoFigure("cannot do it")
+        return Sample(self.COSTS[row.key][subject] * (1 + self.turns / 1000), {"per second": 5.0})
+
+
+BENCH = environment.Bench(
+    Path("python"),
+    {"version": "3.14.1", "optimized": True, "build": "3.14.1 (main)"},
+    {"oneloop": "0.1.0", "uvloop": "0.23.0", "rloop": "0.5.0", "asyncio": "3.14.1"},
+    {"talyn": "no wheel for Python 3.14.1"},
+)
+NAMES = ("asyncio", "uvloop", "rloop", "talyn", "oneloop")
+
+
+def made_results() -> results.Results:
+    chosen = Made()
+    rows = measuring.measure(chosen, chosen.rows(), NAMES, BENCH, lambda _: None)
+    machine = {"system": "Linux", "processor": "", "processors": 2}
+    return results.Results("made", BENCH.interpreter, machine, "2026-11-22", "abc", BENCH.versions, tuple(rows))
+
+
+def by_key(found: results.Results) -> dict[str, results.Row]:
+    return {row.row: row for row in found.rows}
+
+
+def test_a_group_is_measured_as_pairs_with_the_best_other_loop_as_opponent() -> None:
+    rows = by_key(made_results())
+    assert {key: row.best for key, row in rows.items()} == {"won": "rloop", "lost": "rloop", "alone": None}
+    assert [len(row.cells["oneloop"].samples) for row in rows.values()] == [3, pairs.PAIRS, pairs.PAIRS]
+    won, lost = rows["won"].standing, rows["lost"].standing
+    assert won is not None
+    assert lost is not None
+    assert won.median == pytest.approx(2, abs=0.05)
+    assert lost.median == pytest.approx(0.8, abs=0.02)
+    assert (rows["won"].lost, rows["lost"].lost) == (False, True)
+    assert rows["won"].cells["uvloop"].extra == {"per second": 5.0}
+
+
+def test_a_loop_without_a_figure_keeps_its_reason() -> None:
+    rows = by_key(made_results())
+    assert rows["won"].cells["talyn"].unavailable == "no wheel for Python 3.14.1"
+    assert rows["alone"].cells["uvloop"].unavailable == "cannot do it"
+    assert rows["alone"].ratios == {}
+    assert rows["alone"].reached is None
+
+
+def test_aims_are_judged_by_ratio_limit_and_interval() -> None:
+    row = by_key(made_results())["won"]
+    assert row.over_limit == pytest.approx(1.11, abs=0.05)
+    assert row.reached is True
+    assert replace(row, target=2.2).reached is False
+    assert replace(row, within=1.05).reached is False
+    near = replace(row, target=None, within=None, ratios={**row.ratios, "rloop": Estimate(0.9, 0.8, 0.975)})
+    assert near.reached is True
+    assert replace(near, ratios={**row.ratios, "rloop": Estimate(0.9, 0.8, 0.96)}).reached is False
+    # Requests per second: more is better, and the limit is above us.
+    faster = replace(row, better="higher", limit={"plain": row.cells["oneloop"].estimate.median * 1.5})  # type: ignore[union-attr]
+    assert faster.over_limit == pytest.approx(1.5)
+    assert faster.best == "asyncio"
+
+
+def test_results_survive_being_written_and_read(tmp_path: Path) -> None:
+    made = made_results()
+    results.write(made, tmp_path / "made.json")
+    again = results.read(tmp_path / "made.json")
+    assert again.as_json() == made.as_json()
+    assert again.lost_first()[0].row == made.lost_first()[0].row == "lost"
+    assert by_key(again)["won"].reached is True
+    results.write(again, tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == (tmp_path / "made.json").read_bytes()
+
+
+@pytest.mark.parametrize("damage", ["group", "rows", "better", "cells"])
+def test_a_damaged_file_is_refused_by_name(tmp_path: Path, damage: str) -> None:
+    told: dict[str, Any] = made_results().as_json()
+    if damage in told:
+        del told[damage]
+    elif damage == "better":
+        told["rows"][0]["better"] = "more"
+    else:
+        told["rows"][0][damage] = 3
+    path = tmp_path / "damaged.json"
+    path.write_text(json.dumps(told))
+    with pytest.raises(results.FormatError, match=r"damaged\.json"):
+        results.read(path)
+
+
+def test_merging_keeps_the_latest_of_each_row() -> None:
+    made = made_results()
+    won = by_key(made)["won"]
+    later = replace(made, commit="def", rows=(replace(won, title="again"), replace(won, row="new")))
+    merged = results.merge(made, later)
+    assert [(row.row, row.title) for row in merged.rows] == [
+        ("alone", "Only <ours>"),
+        ("won", "again"),
+        ("lost", "Lost"),
+        ("new", "Won & done"),
+    ]
+    assert merged.commit == "abc and def"
+    with pytest.raises(results.FormatError, match="interpreter"):
+        results.merge(made, replace(later, interpreter={"version": "3.11.7"}))
+
+
+def test_lost_rows_come_first_in_table_and_drawing() -> None:
+    made = made_results()
+    assert [row.row for row in made.lost_first()] == ["lost", "won", "alone"]
+    lines = [line for line in table.as_markdown(made, Made.TITLE).splitlines() if line.startswith("| ")]
+    assert [line.split("|")[1].strip() for line in lines] == [Made.TITLE, "Lost", "Won & done", "Only <ours>"]
+    assert "rloop lost" in lines[1]
+    assert "missed" in lines[1]
+    assert "reached" in lines[2]
+    assert "talyn: n/a: no wheel for Python 3.14.1" in table.as_markdown(made, Made.TITLE)
+
+
+def test_the_drawing_shows_every_loop_on_every_row() -> None:
+    made = made_results()
+    drawn = drawing.as_svg(made, Made.TITLE)
+    root = xml.etree.ElementTree.fromstring(drawn)  # well-formed, whatever titles hold
+    paths = [part for part in root.iter() if part.tag.endswith("path")]
+    for loop in ("asyncio", "uvloop", "rloop"):
+        # On two rows a mark and its interval, in the legend a mark.
+        assert sum(part.get("class") == loop for part in paths) == 5
+    assert sum(part.get("class") == "aim" for part in paths) == 3
+    assert sum(part.get("class") == "limit" for part in paths) == 2
+    said = [part.text for part in root.iter() if part.tag.endswith("text")]
+    assert [text for text in said if text in ("Lost", "Won & done", "Only <ours>")] == [
+        "Lost",
+        "Won & done",
+        "Only <ours>",
+    ]
+    assert "none: talyn" in said
+
+
+def test_the_drawing_is_the_same_for_the_same_results(tmp_path: Path) -> None:
+    made = made_results()
+    results.write(made, tmp_path / "made.json")
+    drawn = drawing.as_svg(results.read(tmp_path / "made.json"), "t")
+    backwards = [
+        replace(row, cells=dict(reversed(list(row.cells.items()))), ratios=dict(reversed(list(row.ratios.items()))))
+        for row in reversed(results.read(tmp_path / "made.json").rows)
+    ]
+    assert drawing.as_svg(replace(made, rows=tuple(backwards)), "t") == drawn
+    assert drawing.as_svg(replace(made, rows=made.rows[:2]), "t") != drawn
+
+
+def test_marks_lie_where_the_ratios_are() -> None:
+    rows = made_results().rows
+    scale = drawing.Scale(rows)
+    assert scale(0.8) < scale(1) < scale(1.2) < scale(2)
+    assert scale(0.0001) >= drawing.LEFT
+    assert scale(10_000) <= drawing.LEFT + drawing.PLOT
+
+
+def test_rows_are_chosen_by_name_or_by_haste() -> None:
+    specs = Made().rows()
+    assert [(spec.key, spec.pairs) for spec in measuring.choose(specs, [], False, None)] == [
+        ("alone", 3),
+        ("won", pairs.PAIRS),
+        ("lost", pairs.PAIRS),
+    ]
+    assert [(spec.key, spec.pairs) for spec in measuring.choose(specs, [], True, None)] == [("won", 6)]
+    assert [(spec.key, spec.pairs) for spec in measuring.choose(specs, ["alone"], True, 9)] == [("alone", 9)]
+    with pytest.raises(environment.MissingError, match="nonsense"):
+        measuring.choose(specs, ["nonsense"], False, None)
+
+
+def test_every_opponent_is_pinned_and_what_it_needs_belongs_to_it() -> None:
+    assert all(environment.requirements(name)[0].startswith(f"{name}==") for name in loops.RIVALS)
+    lines = [line for line in environment.REQUIREMENTS.read_text().splitlines() if "==" in line]
+    assert sorted(lines) == sorted(line for name in loops.RIVALS for line in environment.requirements(name))
+
+
+@pytest.mark.parametrize("name", group.present())
+def test_a_group_s_rows_have_keys_of_their_own_and_a_quick_choice(name: str) -> None:
+    rows = group.load(name).rows()
+    keys = [row.key for row in rows]
+    assert len(set(keys)) == len(keys)
+    assert any(row.quick for row in rows)
+    assert all(row.pairs >= 5 for row in rows)
+    assert all(row.title and row.unit for row in rows)
