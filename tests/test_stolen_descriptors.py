@@ -83,17 +83,22 @@ def idle(loop):
     assert time.process_time() - before < 0.08
 
 
+def moved(sock, number):
+    """The same socket under a given number."""
+    if sock.fileno() == number:
+        return sock
+    os.dup2(sock.fileno(), number)
+    sock.close()
+    return socket.socket(fileno=number)
+
+
 @contextlib.contextmanager
 def bystander(number):
     """A pair of sockets that works, the first of them under a given number."""
     ours, theirs = connected_pair("socketpair")
     if theirs.fileno() == number:
         ours, theirs = theirs, ours
-    if ours.fileno() != number:
-        os.dup2(ours.fileno(), number)
-        ours.close()
-        ours = socket.socket(fileno=number)
-    with ours, theirs:
+    with moved(ours, number) as ours, theirs:
         yield
         # Still whole: bytes go through, and it is its own to close.
         theirs.send(b"x")
@@ -312,6 +317,35 @@ def test_a_connection_with_a_number_that_was_closed_under_a_watch(oneloop, kind)
         # What stood there is over.
         assert loop.remove_writer(max(numbers)) is False
         goes_on(loop)
+
+
+@apart
+def test_the_queued_callback_of_a_watch_whose_number_a_transport_has_taken(oneloop):
+    # The file lives on in a duplicate, so its event comes: in the very iteration in which the transport begins to read.
+    loop = oneloop.new_event_loop()
+    seen, protocol = [], Recorder()
+    watched, peer = connected_pair("socketpair")
+    with contextlib.closing(loop), peer, contextlib.closing(watched.dup()):
+        loop.add_reader(watched, seen.append, "watched")
+        run_once(loop)
+        number = watched.fileno()
+        watched.close()
+        taker, other = connected_pair("socketpair")
+        if other.fileno() == number:
+            taker, other = other, taker
+        with moved(taker, number) as taker, other:
+            connecting = loop.create_task(loop.connect_accepted_socket(lambda: protocol, taker))
+            loop.call_soon(peer.send, b"x")
+            run_once(loop)
+            assert (seen, protocol.names) == ([], [])
+            run_once(loop)
+            assert (seen, protocol.names) == ([], ["made"])
+            other.send(b"question")
+            until(loop, lambda: protocol.data == b"question")
+            assert seen == []
+            transport, _ = loop.run_until_complete(connecting)
+            transport.close()
+            goes_on(loop)
 
 
 @apart

@@ -1,5 +1,5 @@
 //! The network where it concerns the whole process: no descriptor is left whatever is given up, none to be had is an error that passes,
-//! a broken pipe raises no signal, and a forked child goes on with the streams that it has.
+//! a broken pipe raises no signal, and a forked child goes on with the sockets that it has.
 
 use std::future::Future;
 use std::io::{self, ErrorKind};
@@ -8,7 +8,10 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::{AsyncReadExt, AsyncWriteExt, StreamExt};
-use oneloop::net::{ConnectOptions, TcpListener, TcpStream, UnixListener, UnixStream, lookup};
+use oneloop::net::{
+    ConnectOptions, TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream,
+    lookup,
+};
 use oneloop::{Builder, join_all, sleep, spawn, timeout, yield_now};
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -296,6 +299,67 @@ fn a_child_goes_on_with_its_streams_and_the_parent_does_not_notice() {
             match child {
                 Some(child) => assert_eq!(child.wait(), End::Well),
                 None => exit(true),
+            }
+        });
+        assert_eq!(end, End::Well, "{kind:?}");
+    }
+}
+
+#[test]
+fn a_child_goes_on_with_its_datagram_sockets_and_the_parent_does_not_notice() {
+    for &kind in KINDS {
+        let end = in_child(|| {
+            let mut is_child = false;
+            let run = Builder::new().driver(kind).run(async {
+                let (unix, sender) = UnixDatagram::pair()?;
+                let udp = UdpSocket::bind("127.0.0.1:0").await?;
+                let address = udp.local_addr()?;
+                // Both sides wait on both sockets across the fork, and a datagram is for one of them: each is sent two.
+                let by_unix = spawn(async move {
+                    let mut buffer = [0; 8];
+                    let length = unix.recv(&mut buffer).await?;
+                    io::Result::Ok((unix, buffer[..length].to_vec()))
+                });
+                let by_udp = spawn(async move {
+                    let mut buffer = [0; 8];
+                    let (length, _) = udp.recv_from(&mut buffer).await?;
+                    io::Result::Ok((udp, buffer[..length].to_vec()))
+                });
+                yield_now().await;
+                let child = Child::fork_here();
+                is_child = child.is_none();
+                if is_child {
+                    sender.send(b"unix").await?;
+                    sender.send(b"unix").await?;
+                    let client = UdpSocket::bind("127.0.0.1:0").await?;
+                    client.send_to(b"udp", address).await?;
+                    client.send_to(b"udp", address).await?;
+                }
+                let (unix, data) = by_unix.await?;
+                assert_eq!(data, b"unix");
+                let (udp, data) = by_udp.await?;
+                assert_eq!(data, b"udp");
+                let Some(child) = child else {
+                    drop((unix, udp, sender));
+                    return Ok(());
+                };
+                assert_eq!(child.wait(), End::Well);
+                // The child has closed its own, and the parent's registrations are what they were.
+                let mut buffer = [0; 8];
+                let waiting = spawn(async move { unix.recv(&mut buffer).await });
+                let mut buffer = [0; 8];
+                let waiting_too = spawn(async move { udp.recv_from(&mut buffer).await });
+                yield_now().await;
+                sender.send(b"parent").await?;
+                let client = UdpSocket::bind("127.0.0.1:0").await?;
+                client.send_to(b"parent", address).await?;
+                assert_eq!(waiting.await?, 6);
+                assert_eq!(waiting_too.await?.0, 6);
+                io::Result::Ok(())
+            });
+            run.expect("a run").expect("sockets");
+            if is_child {
+                exit(true);
             }
         });
         assert_eq!(end, End::Well, "{kind:?}");

@@ -28,13 +28,13 @@ fn shell(script: &str) -> Child {
     command.spawn().expect("a child")
 }
 
-fn is_readable(notice: &ExitNotice, patience: Duration) -> bool {
+pub(super) fn is_readable(notice: &ExitNotice, patience: Duration) -> bool {
     let patience = Timespec::try_from(patience).expect("a short time");
     let mut polled = [PollFd::from_borrowed_fd(notice.as_fd(), PollFlags::IN)];
     poll(&mut polled, Some(&patience)).expect("a poll") == 1
 }
 
-const LONG: Duration = Duration::from_secs(20);
+pub(super) const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(5);
 
 #[test]

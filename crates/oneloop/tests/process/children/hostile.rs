@@ -14,10 +14,10 @@ use crate::open_descriptors;
 use crate::support::KINDS;
 use crate::{Child, End, exit, in_child};
 
-/// Has the kernel answer `pidfd_open` with this error in this process from now on, as sandboxes and old kernels do.
+/// Has the kernel answer these system calls with this error in this process from now on, as sandboxes and old kernels do.
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "a filter of system calls, in a forked child")]
-fn refuse_pidfds(error: i32) {
+fn refuse(calls: &[libc::c_long], error: i32) {
     use libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, sock_filter, sock_fprog};
 
     let statement = |code: u32, k: u32, jt: u8, jf: u8| sock_filter {
@@ -26,16 +26,16 @@ fn refuse_pidfds(error: i32) {
         jf,
         k,
     };
-    let number = u32::try_from(libc::SYS_pidfd_open).expect("small");
     let refusal = libc::SECCOMP_RET_ERRNO | u32::try_from(error).expect("small");
-    let mut program = [
-        statement(BPF_LD | BPF_W | BPF_ABS, 0, 0, 0), // the call's number
-        statement(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
-        statement(BPF_RET | BPF_K, refusal, 0, 0),
-        statement(BPF_RET | BPF_K, libc::SECCOMP_RET_ALLOW, 0, 0),
-    ];
+    let mut program = vec![statement(BPF_LD | BPF_W | BPF_ABS, 0, 0, 0)]; // the call's number
+    for &call in calls {
+        let number = u32::try_from(call).expect("small");
+        program.push(statement(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1));
+        program.push(statement(BPF_RET | BPF_K, refusal, 0, 0));
+    }
+    program.push(statement(BPF_RET | BPF_K, libc::SECCOMP_RET_ALLOW, 0, 0));
     let filter = sock_fprog {
-        len: 4,
+        len: program.len().try_into().expect("short"),
         filter: program.as_mut_ptr(),
     };
     // SAFETY: plain system calls; the program is valid, and read before the second returns.
@@ -57,7 +57,7 @@ fn without_pidfds_a_thread_waits_for_each_child() {
     for &kind in KINDS {
         for error in [libc::ENOSYS, libc::EPERM] {
             let end = in_child(|| {
-                refuse_pidfds(error);
+                refuse(&[libc::SYS_pidfd_open], error);
                 let refused = ExitNotice::by_pidfd(std::process::id()).expect_err("refused");
                 assert_eq!(refused.raw_os_error(), Some(error));
                 let before = open_descriptors();
@@ -71,6 +71,62 @@ fn without_pidfds_a_thread_waits_for_each_child() {
                 });
                 run.expect("a run").expect("no error");
                 assert_eq!(open_descriptors(), before);
+            });
+            assert_eq!(end, End::Well, "{kind:?}, {error}");
+        }
+    }
+}
+
+/// Nothing waits without reaping then, so the thread has to look now and then. A notice that is given early would make the loop spin
+/// until the child exits.
+#[cfg(target_os = "linux")]
+#[test]
+#[allow(clippy::zombie_processes, reason = "the notice reaps one of them")]
+fn without_any_call_that_waits_a_child_is_looked_after_all_the_same() {
+    use std::process::Command as Plain;
+    use std::time::Duration;
+
+    use oneloop::engine::ExitNotice;
+
+    use super::exits::{LONG, is_readable};
+
+    for &kind in KINDS {
+        for error in [libc::ENOSYS, libc::EPERM] {
+            let end = in_child(|| {
+                refuse(&[libc::SYS_pidfd_open, libc::SYS_waitid], error);
+                // Its name might be mistaken for the end of a name and a state.
+                let script = "printf 'a) Z 1 (b' > /proc/$$/comm; read line";
+                let mut running = Plain::new("sh");
+                running.args(["-c", script]).stdin(Stdio::piped());
+                let mut running = running.spawn().expect("a child");
+                let name = format!("/proc/{}/comm", running.id());
+                while std::fs::read_to_string(&name).expect("a name") != "a) Z 1 (b\n" {
+                    std::thread::yield_now();
+                }
+                let notice = ExitNotice::new(running.id()).expect("a notice");
+                assert!(!is_readable(&notice, Duration::from_millis(100)));
+                assert_eq!(notice.reap().expect("a child"), None);
+                drop(running.stdin.take());
+                assert!(is_readable(&notice, LONG));
+                assert!(notice.reap().expect("a child").is_some());
+
+                let mut reaped = Plain::new("cat");
+                let mut reaped = reaped.stdin(Stdio::piped()).spawn().expect("a child");
+                let notice = ExitNotice::new(reaped.id()).expect("a notice");
+                assert!(!is_readable(&notice, Duration::from_millis(5)));
+                reaped.kill().expect("a child");
+                reaped.wait().expect("a child");
+                assert!(is_readable(&notice, LONG), "reaped by somebody else");
+
+                let run = Builder::new().driver(kind).run(async {
+                    let output = Command::new("echo").arg("fine").output().await?;
+                    assert_eq!(output.stdout, b"fine\n");
+                    let mut child = Command::new("sleep").arg("1000").spawn()?;
+                    child.kill()?;
+                    assert_eq!(child.wait().await?.signal(), Some(9));
+                    io::Result::Ok(())
+                });
+                run.expect("a run").expect("no error");
             });
             assert_eq!(end, End::Well, "{kind:?}, {error}");
         }
