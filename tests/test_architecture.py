@@ -25,7 +25,7 @@ ENGINE_TABLE = """
     sys, cell <- blocking
     registry, timers, blocking <- reactor <- current <- executor
     ready, inbox, host, executor <- event_loop <- tick
-    current <- net::socket
+    current, net::address <- net::socket
     executor <- dns, signal, fs, time, sync
     dns, time, net::socket <- net
     executor, net::socket <- process

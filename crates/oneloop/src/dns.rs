@@ -45,6 +45,26 @@ pub(crate) async fn resolve(addresses: impl ToAddresses) -> io::Result<Vec<Socke
     }
 }
 
+/// What `attempt` gives for the first of the addresses for which it succeeds.
+///
+/// # Errors
+///
+/// If the name cannot be resolved; the last address's; `none` where there is no address.
+pub(crate) async fn first_of<R>(
+    addresses: impl ToAddresses,
+    none: &'static str,
+    mut attempt: impl FnMut(SocketAddr) -> io::Result<R>,
+) -> io::Result<R> {
+    let mut result = Err(io::Error::new(io::ErrorKind::InvalidInput, none));
+    for address in resolve(addresses).await? {
+        result = attempt(address);
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
 /// What stands for one address or several: an address, a pair of host and port, or both in one text (`"example.org:80"`, `"[::1]:80"`).
 ///
 /// # Examples

@@ -12,28 +12,6 @@ use std::path::Path;
 
 use socket2::SockAddr;
 
-use crate::dns::{ToAddresses, resolve};
-
-/// What `attempt` gives for the first of the addresses for which it succeeds.
-///
-/// # Errors
-///
-/// If the name cannot be resolved; the last address's; `none` where there is no address.
-pub(super) async fn first_of<R>(
-    addresses: impl ToAddresses,
-    none: &'static str,
-    mut attempt: impl FnMut(net::SocketAddr) -> io::Result<R>,
-) -> io::Result<R> {
-    let mut result = Err(invalid(none));
-    for address in resolve(addresses).await? {
-        result = attempt(address);
-        if result.is_ok() {
-            break;
-        }
-    }
-    result
-}
-
 /// The address of an internet socket.
 pub(super) fn internet(address: &SockAddr) -> io::Result<net::SocketAddr> {
     // Another kind of socket can only have come in through the standard library's type, by its owner's hand.

@@ -11,9 +11,8 @@ use futures_util::Stream;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
 
 use super::TcpListener;
-use super::address::first_of;
 use super::socket::{Socket, Waiting};
-use crate::dns::ToAddresses;
+use crate::dns::{ToAddresses, first_of};
 use crate::registry::Direction;
 use crate::sys;
 

@@ -7,9 +7,9 @@ use std::os::fd::AsFd;
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
 
-use super::address::{first_of, internet};
+use super::address::internet;
 use super::socket::Socket;
-use crate::dns::ToAddresses;
+use crate::dns::{ToAddresses, first_of};
 use crate::registry::Direction;
 use crate::sys;
 use crate::sys::socket::Taking;
