@@ -10,7 +10,7 @@ export PYTHON VENV
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python test-version test-conformance test-real test-real-all test-all soak lint fmt bench-instructions clean
+.PHONY: help demo test test-rust test-python test-version test-conformance test-real test-real-all test-all soak lint fmt bench bench-quick bench-instructions clean
 
 help: ## say what the targets are
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,14 @@ test-all: ## Rust and lints once, then the rest on every CPython version, with b
 soak: ## five minutes of everything at once, after which nothing has grown (SECONDS=60 for one)
 	@scripts/prerequisites build
 	@ONELOOP_SOAK_SECONDS=$(or $(SECONDS),300) $(PYTHON) scripts/check.py soak
+
+bench: ## every benchmark, beside asyncio and other loops, on CPython 3.14: figures and drawings into benches/results
+	@scripts/prerequisites build
+	@$(PYTHON) benches/run --into benches/results
+
+bench-quick: ## few rows and few pairs of every benchmark: under three minutes, building aside
+	@scripts/prerequisites build
+	@$(PYTHON) benches/run --quick
 
 bench-instructions: ## instructions per operation, beside asyncio and other loops (callgrind)
 	@scripts/prerequisites build

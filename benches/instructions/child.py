@@ -10,8 +10,9 @@ import ctypes
 import json
 import sys
 
-import loops
-import workloads
+from benches.instructions import session
+from benches.scheduling.rows import ROWS
+from benches.suite import loops
 
 
 class Marks:
@@ -29,13 +30,15 @@ class Marks:
         self._library.marks_end(name.encode())
 
 
-def main(row: str, loop: str, library: str) -> dict[str, str]:
+def main(key: str, loop: str, library: str) -> dict[str, str]:
+    if ROWS[key].lacking:
+        return {"unavailable": ROWS[key].lacking}
     try:
         made = loops.factory(loop)()
     except Exception as error:  # a loop that does not load is a cell of the table, not a crash
         return {"unavailable": f"{type(error).__name__}: {error}"}
     try:
-        workloads.run(workloads.ROWS[row], lambda: made, Marks(library))
+        session.run(ROWS[key], lambda: made, Marks(library))
     except Exception as error:
         return {"failed": f"{type(error).__name__}: {error}"}
     kind = type(made)

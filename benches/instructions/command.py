@@ -7,29 +7,44 @@ our own loop has a row without a figure; 2 when a prerequisite is missing.
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
 
-import equipment
-import loops
-import measure
-import report
-from workloads import ROWS
+from benches.instructions import equipment, measure, report
+from benches.scheduling.rows import ROWS
+from benches.suite import environment, loops
+from benches.suite.command import interpreter
+
+# pyenv's, if it is there: valgrind is the machine's own then.
+DEFAULT_PYTHON = "3.13"
+COUNTED = [row.key for row in ROWS.values() if row.counted]
 
 # How far two runs may be apart, relative to the smaller one.
 TOLERANCE = 0.01
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
     options = parse(arguments)
     try:
+        if not options.here:
+            # Again, by the interpreter that is measured, which prepares an environment of its own.
+            command = [*interpreter(options.python), "-m", __spec__.name, "--here", *arguments]
+            env = {**os.environ, "PYTHONPATH": str(environment.ROOT)}
+            return subprocess.run(command, cwd=environment.ROOT, env=env, check=False).returncode
         tools = equipment.tools()
-        bench = equipment.prepare(equipment.interpreter(options.python), options.loops)
-    except equipment.MissingError as missing:
+        bench = environment.prepare(options.loops)
+    except environment.MissingError as missing:
         print(f"bench-instructions: {missing}", file=sys.stderr)
         return 2
-    if bench.optimized is False:
+    return count(tools, bench, options)
+
+
+def count(tools: equipment.Tools, bench: environment.Bench, options: argparse.Namespace) -> int:
+    if not bench.interpreter["optimized"]:
         say("this interpreter was built without profile-guided optimization: compare within one run only")
 
     runs = [figures(bench, tools, options) for _ in range(2 if options.check else 1)]
@@ -47,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def figures(bench: equipment.Bench, tools: equipment.Tools, options: argparse.Namespace) -> list[measure.Cell]:
+def figures(bench: environment.Bench, tools: equipment.Tools, options: argparse.Namespace) -> list[measure.Cell]:
     """One whole run: every row on every loop that could be installed."""
     started = time.monotonic()
     cells = measure.every_cell(bench, tools, options.rows, options.loops, options.jobs)
@@ -66,9 +81,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     which = "comma-separated: %(default)s"
     parser.add_argument("--loops", type=Choice(loops.NAMES), default=list(loops.NAMES), help=which)
-    parser.add_argument("--rows", type=Choice(ROWS), default=list(ROWS), help=which)
-    parser.add_argument("--python", help="interpreter to measure in: a path or a version such as 3.12")
-    parser.add_argument("--jobs", type=int, default=equipment.processors(), help="processes at once: %(default)s")
+    parser.add_argument("--rows", type=Choice(COUNTED), default=COUNTED, help=which)
+    parser.add_argument(
+        "--python",
+        default=DEFAULT_PYTHON,
+        help="to measure in: a version, or a path with a slash (default %(default)s)",
+    )
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--jobs", type=int, default=environment.processors(), help="processes at once: %(default)s")
     parser.add_argument("--json", action="store_true", help="print JSON, with the instructions of each shared object")
     parser.add_argument(
         "--check", action="store_true", help=f"run twice and fail if a row differs by over {TOLERANCE * 100:.0f} %%"
@@ -88,3 +108,7 @@ class Choice:
         if unknown or not wanted:
             raise argparse.ArgumentTypeError(f"{', '.join(unknown) or 'nothing'} is not among {', '.join(self._known)}")
         return [name for name in self._known if name in wanted]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

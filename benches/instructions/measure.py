@@ -7,9 +7,7 @@ processes may run at once. A cell that has no count has a reason instead.
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
 import subprocess
 import tempfile
 from collections import Counter
@@ -18,8 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from equipment import HERE, Bench, Tools
-from workloads import ROWS
+from benches.instructions.equipment import Tools
+from benches.scheduling.rows import ROWS
+from benches.suite.child import death, surroundings
+from benches.suite.environment import ROOT, Bench
 
 # Of one process, which takes seconds: past it the loop hangs.
 TIME_LIMIT = 300
@@ -60,11 +60,13 @@ def count(bench: Bench, tools: Tools, row: str, loop: str) -> Cell:
             "--compress-strings=no",
             f"--callgrind-out-file={dumps}",
             f"--log-file={log}",
-            *(str(bench.python), str(HERE / "child.py"), row, loop, str(tools.marks)),
+            *(str(bench.python), "-m", "benches.instructions.child", row, loop, str(tools.marks)),
         ]
+        # LD_PRELOAD for clock.c.
+        env = surroundings(LD_PRELOAD=str(tools.marks))
         try:
             done = subprocess.run(
-                command, capture_output=True, text=True, env=surroundings(tools), timeout=TIME_LIMIT, check=False
+                command, capture_output=True, text=True, cwd=ROOT, env=env, timeout=TIME_LIMIT, check=False
             )
         except subprocess.TimeoutExpired:
             return Cell(row, loop, failed=f"still running after {TIME_LIMIT} s")
@@ -75,25 +77,6 @@ def count(bench: Bench, tools: Tools, row: str, loop: str) -> Cell:
             return Cell(row, loop, **told)
         objects = per_operation(read_dumps(dumps), ROWS[row].n)
         return Cell(row, loop, sum(objects.values()), objects, told["version"], warnings=complaints(log))
-
-
-def surroundings(tools: Tools) -> dict[str, str]:
-    """The same environment for every loop: little of the caller's own may move a figure."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "ONELOOP_DRIVER") if name in os.environ}
-    fixed = {
-        "LANG": "C.UTF-8",
-        "LD_PRELOAD": str(tools.marks),  # for clock.c
-        "PYTHONHASHSEED": "0",
-        "PYTHONDONTWRITEBYTECODE": "1",  # or the first run would differ from the second
-    }
-    return kept | fixed
-
-
-def death(done: subprocess.CompletedProcess[str]) -> str:
-    if done.returncode < 0:
-        return f"killed by {signal.Signals(-done.returncode).name}"
-    last = [line for line in done.stderr.splitlines() if line.strip()][-1:]
-    return f"exit status {done.returncode}: {''.join(last)}"
 
 
 def complaints(log: Path) -> tuple[str, ...]:

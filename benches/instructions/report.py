@@ -6,10 +6,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import loops
-from equipment import Bench, Tools
-from measure import Cell
-from workloads import ROWS
+from benches.instructions.equipment import Tools
+from benches.instructions.measure import Cell
+from benches.scheduling.rows import ROWS
+from benches.suite import loops
+from benches.suite.environment import Bench
+from benches.suite.table import aligned
 
 
 @dataclass(frozen=True)
@@ -60,18 +62,6 @@ def verdict(ratio: float | None) -> str:
     return f"{ratio:.2f} lost" if ratio > 1 else f"{ratio:.2f}"
 
 
-def aligned(table: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
-
-    def line(cells: Sequence[str]) -> str:
-        first, *others = zip(cells, widths, strict=True)
-        return "| " + " | ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]) + " |"
-
-    first, *others = widths
-    rule = "|" + "|".join(["-" * (first + 2), *("-" * (width + 1) + ":" for width in others)]) + "|"
-    return [line(table[0]), rule, *(line(row) for row in table[1:])]
-
-
 def notes(cells: Sequence[Cell]) -> list[str]:
     """Each reason once, with the loop and, where it is not all of them, the rows that it concerns."""
     concerned: dict[tuple[str, str], list[str]] = {}
@@ -90,7 +80,7 @@ def notes(cells: Sequence[Cell]) -> list[str]:
 
 
 def described(bench: Bench) -> str:
-    return f"Python {bench.version}, {'with' if bench.optimized else 'without'} PGO"
+    return f"Python {bench.interpreter['build']}, {'with' if bench.interpreter['optimized'] else 'without'} PGO"
 
 
 def as_json(cells: Sequence[Cell], bench: Bench, tools: Tools) -> str:
@@ -113,7 +103,8 @@ def as_json(cells: Sequence[Cell], bench: Bench, tools: Tools) -> str:
         }
         for row in standings(cells)
     ]
-    about = {"python": bench.version, "optimized": bench.optimized, "valgrind": tools.valgrind_version}
+    built, optimized = bench.interpreter["build"], bench.interpreter["optimized"]
+    about = {"python": built, "optimized": optimized, "valgrind": tools.valgrind_version}
     return json.dumps({**about, "rows": rows}, indent=2)
 
 

@@ -1,0 +1,1 @@
+"""Instructions per operation, counted by callgrind, for the rows of benches/scheduling."""
