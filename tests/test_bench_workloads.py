@@ -1,4 +1,4 @@
-"""The programs that are measured, each once, on asyncio's loop and on ours: small, by the same code that measures."""
+"""The programs of scheduling and memory, each once, on asyncio's loop and on ours: small, by the code that measures."""
 
 from __future__ import annotations
 
@@ -7,14 +7,20 @@ import gc
 import sys
 from collections.abc import Callable, Generator
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benches.instructions import session
+from benches.memory import group as memory
+from benches.memory.rows import ROWS as MEMORY_ROWS
 from benches.scheduling import child, trees
 from benches.scheduling.row import BATCH, Row
 from benches.scheduling.rows import ROWS
+from benches.suite.child import ask
+from benches.suite.environment import Bench
+from benches.suite.group import NoFigure
 
 Factory = Callable[[], asyncio.AbstractEventLoop]
 
@@ -105,3 +111,27 @@ def test_n_and_three_times_n_are_counted_after_a_warm_up(loop_factory: Factory, 
     assert asked == [(7, []), (7, ["begin"]), (21, ["begin", "short", "begin"])]
     assert marks.made == ["begin", "short", "begin", "long"]
     assert next(ran) == 3
+
+
+HERE = Bench(Path(sys.executable), {}, {}, {})
+SPECS = {spec.key: spec for spec in memory.rows()}
+
+
+@pytest.mark.parametrize("key", [key for key, row in MEMORY_ROWS.items() if row.waiting])
+def test_what_waits_has_bytes_of_its_own(key: str, loop_name: str) -> None:
+    told = ask(HERE, "benches.memory.child", key, loop_name, "100" if key == "idle-tls" else "1000")
+    # More than a pointer; and though asyncio's TLS has a buffer of 256 KB for each connection, less than a megabyte.
+    assert 50 < told["value"] < 1_000_000
+
+
+def test_a_run_takes_microseconds(loop_name: str) -> None:
+    assert 5 < memory.measure(SPECS["run-empty"], loop_name, HERE).value < 20_000
+
+
+def test_an_import_takes_milliseconds(loop_name: str) -> None:
+    assert 1 < memory.measure(SPECS["import"], loop_name, HERE).value < 5000
+
+
+def test_a_loop_that_is_not_there_has_a_reason() -> None:
+    with pytest.raises(NoFigure, match="ModuleNotFoundError"):
+        memory.measure(SPECS["run-empty"], "nonsense", HERE)

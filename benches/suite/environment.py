@@ -43,12 +43,16 @@ def prepare(wanted: Sequence[str], groups: Sequence[str] = ()) -> Bench:
     if made.returncode:
         raise MissingError(f"no environment of Python {platform.python_version()}: see above")
     python = Path(made.stdout.splitlines()[-1])
+    listed = run([python, "-m", "pip", "--disable-pip-version-check", "freeze"]).stdout.lower().splitlines()
     versions, unavailable = {}, {}
     for name in wanted:
-        if (failure := install(name, python)) or (failure := refusal(name, python)):
+        version, failure = "", install(name, python, listed)
+        if not failure:
+            version, failure = tried(name, python)
+        if failure:
             unavailable[name] = failure
         else:
-            versions[name] = release(name, python)
+            versions[name] = version
     # Compiled before anything is measured: the heap of a process that compiles looks different.
     run([python, "-m", "compileall", "-q", ROOT / "benches"])
     return Bench(python, interpreter(), versions, unavailable)
@@ -80,33 +84,33 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def install(name: str, python: Path) -> str | None:
-    """Why the loop cannot be had, or None once it is installed."""
-    if name not in loops.RIVALS:
-        return None
-    wanted = requirements(name)
-    listed = run([python, "-m", "pip", "--disable-pip-version-check", "freeze"])
-    if {line.lower() for line in wanted} <= {line.lower() for line in listed.stdout.splitlines()}:
-        return None
+def install(name: str, python: Path, listed: Sequence[str]) -> str:
+    """Why the loop cannot be had; nothing once it is installed."""
+    wanted = requirements(name) if name in loops.RIVALS else []
+    if {line.lower() for line in wanted} <= set(listed):
+        return ""
     pip: list[str | Path] = [python, "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
     done = run([*pip, "--no-deps", "--only-binary", ":all:", *wanted])
     if done.returncode == 0:
-        return None
+        return ""
     said = reason(done)
     version = platform.python_version()
     return f"no wheel for Python {version}" if "No matching distribution" in said else f"pip: {said}"
 
 
-def refusal(name: str, python: Path) -> str | None:
-    """Why the installed loop does not run here: some ask the kernel for more than it has."""
-    program = "import asyncio; asyncio.Runner(loop_factory=factory(sys.argv[1])).run(asyncio.sleep(0))"
-    done = run([python, "-c", f"import sys; from benches.suite.loops import factory; {program}", name], cwd=ROOT)
-    return f"does not run: {reason(done)}" if done.returncode else None
+# Some ask the kernel for more than it has, which shows when they run.
+TRIED = """
+import asyncio, sys
+from benches.suite.loops import factory, release
+asyncio.Runner(loop_factory=factory(sys.argv[1])).run(asyncio.sleep(0))
+print(release(sys.argv[1]))
+"""
 
 
-def release(name: str, python: Path) -> str:
-    program = "import sys; from benches.suite.loops import release; print(release(sys.argv[1]))"
-    return run([python, "-c", program, name], cwd=ROOT).stdout.strip()
+def tried(name: str, python: Path) -> tuple[str, str]:
+    """The loop's version, or why it does not run here."""
+    done = run([python, "-c", TRIED, name], cwd=ROOT)
+    return ("", f"does not run: {reason(done)}") if done.returncode else (done.stdout.split()[-1], "")
 
 
 def requirements(name: str) -> list[str]:

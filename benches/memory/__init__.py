@@ -1,0 +1,1 @@
+"""What a loop holds for what waits, and what it costs to have one at all."""
