@@ -42,7 +42,7 @@ PYTHON_TABLE = """
     errors, ffi <- socket
     names, ffi, handle <- direct
     claims, waiters, direct <- entry
-    errors, ffi <- overrides <- clock
+    errors, ffi <- overrides <- clock <- handle
     names, ffi <- wakeup <- signals
     handle, clock <- debug
     entry, debug <- watch, process, signals, task, awaitable

@@ -50,6 +50,17 @@ class Loop(Connections, Datagrams, Servers, Sockets, Sendfile, Names, Subprocess
     A loop belongs to the thread that runs it. Only ``call_soon_threadsafe()`` may be called from another one.
     """
 
+    # Instances have a __dict__ as well. As long as nobody uses it, CPython calls the loop's methods by a shorter way.
+    __slots__ = (
+        "_asyncgens",
+        "_asyncgens_shutdown_called",
+        "_default_executor",
+        "_exception_handler",
+        "_executor_shutdown_called",
+        "_listeners",
+        "_socket_files",
+    )
+
     def __init__(self) -> None:
         super().__init__()
         self._exception_handler: _ExceptionHandler | None = None

@@ -7,7 +7,7 @@ use oneloop::Instant;
 use oneloop::engine::monotonic;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::PyFloat;
+use pyo3::types::{PyFloat, PyInt};
 
 use crate::overrides::{self, Method};
 
@@ -41,22 +41,58 @@ pub(crate) fn seconds(instant: Instant) -> f64 {
     instant.as_nanos() as f64 / NANOS_PER_SECOND
 }
 
-/// The time `delay` seconds from now, as Python code sees it.
+/// A time of the loop's, in seconds.
+pub(crate) enum When<'py> {
+    /// Computed by our own clock: nobody has it as an object yet.
+    Seconds(f64),
+    /// What the program gave, or made of its own clock.
+    Object(Bound<'py, PyAny>),
+}
+
+impl<'py> When<'py> {
+    /// The same instant on the engine's clock.
+    ///
+    /// # Errors
+    /// `TypeError` if it is no number.
+    #[inline]
+    pub(crate) fn instant(&self) -> PyResult<Instant> {
+        match self {
+            Self::Seconds(seconds) => Ok(instant_of(*seconds)),
+            Self::Object(seconds) => instant(seconds),
+        }
+    }
+
+    /// The same as a Python object.
+    pub(crate) fn into_object(self, py: Python<'py>) -> Bound<'py, PyAny> {
+        match self {
+            Self::Seconds(seconds) => PyFloat::new(py, seconds).into_any(),
+            Self::Object(object) => object,
+        }
+    }
+}
+
+/// The time `delay` seconds from now, as Python code would compute it: `time() + delay`.
 ///
 /// # Errors
-/// What an overridden `time()` raised, and `TypeError` if the two cannot be added.
+/// What an overridden `time()` raised, `TypeError` if the two cannot be added, and `OverflowError` if an integer is no float.
+#[inline]
 pub(crate) fn after<'py>(
     event_loop: &Bound<'py, PyAny>,
     delay: &Bound<'py, PyAny>,
-) -> PyResult<Bound<'py, PyAny>> {
-    match (overridden(event_loop)?, delay.cast_exact::<PyFloat>()) {
-        (None, Ok(delay)) => {
-            let when = seconds(monotonic()) + delay.value();
-            Ok(PyFloat::new(event_loop.py(), when).into_any())
-        }
-        (None, Err(_)) => PyFloat::new(event_loop.py(), seconds(monotonic())).add(delay),
-        (Some(time), _) => time.call0()?.add(delay),
+) -> PyResult<When<'py>> {
+    if let Some(time) = overridden(event_loop)? {
+        return time.call0()?.add(delay).map(When::Object);
     }
+    let delay = match (delay.cast_exact::<PyFloat>(), delay.cast_exact::<PyInt>()) {
+        (Ok(delay), _) => delay.value(),
+        // As adding it to a float converts it.
+        (_, Ok(delay)) => delay.extract()?,
+        _ => {
+            let now = PyFloat::new(event_loop.py(), seconds(monotonic()));
+            return now.add(delay).map(When::Object);
+        }
+    };
+    Ok(When::Seconds(seconds(monotonic()) + delay))
 }
 
 /// The instant that a Python number of seconds stands for. What lies beyond the clock's range saturates; NaN is in the past, so that a
@@ -66,6 +102,9 @@ pub(crate) fn after<'py>(
 /// `TypeError` if the object is no number.
 pub(crate) fn instant(seconds: &Bound<'_, PyAny>) -> PyResult<Instant> {
     let py = seconds.py();
+    if let Ok(seconds) = seconds.cast_exact::<PyFloat>() {
+        return Ok(instant_of(seconds.value()));
+    }
     let number: f64 = seconds.extract().map_err(|error: PyErr| {
         if !error.is_instance_of::<PyTypeError>(py) {
             return error;
@@ -77,11 +116,14 @@ pub(crate) fn instant(seconds: &Bound<'_, PyAny>) -> PyResult<Instant> {
             Err(error) => error,
         }
     })?;
-    if number.is_nan() {
-        return Ok(Instant::from_nanos(i64::MIN));
+    Ok(instant_of(number))
+}
+
+#[inline]
+fn instant_of(seconds: f64) -> Instant {
+    if seconds.is_nan() {
+        return Instant::from_nanos(i64::MIN);
     }
     // `as` saturates.
-    Ok(Instant::from_nanos(
-        (number * NANOS_PER_SECOND).round() as i64
-    ))
+    Instant::from_nanos((seconds * NANOS_PER_SECOND).round() as i64)
 }

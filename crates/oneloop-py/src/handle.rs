@@ -14,7 +14,8 @@ mod threadsafe;
 mod timer;
 
 use std::cell::Cell;
-use std::sync::Arc;
+use std::rc::Weak;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use oneloop::engine::TimerKey;
 use pyo3::prelude::*;
@@ -24,14 +25,47 @@ use pyo3::types::PyTuple;
 use self::plain::Plain;
 use self::threadsafe::ThreadSafe;
 use self::timer::Timer;
+use crate::clock::When;
+use crate::ffi::attached::Attached;
 use crate::ffi::raw_type::{Payload, RawType};
 use crate::ffi::slot::Slot;
 use crate::names;
 
 /// Told once when a timer handle is cancelled before it fired, outside any borrow of the loop.
-pub(crate) trait Disarm: Send + Sync {
+pub(crate) trait Disarm {
     /// Forgets the timer. Must not raise and must not block.
-    fn disarm(&self, py: Python<'_>, timer: TimerKey);
+    fn disarm(&self, timer: TimerKey);
+}
+
+/// Who is told, which a handle must not keep alive.
+pub(crate) struct Disarmer(Attached<Weak<dyn Disarm>>);
+
+impl Disarmer {
+    pub(crate) fn new(py: Python<'_>, engine: Weak<dyn Disarm>) -> Self {
+        Self(Attached::new(py, engine))
+    }
+
+    /// Another reference to the same.
+    pub(crate) fn clone(&self, py: Python<'_>) -> Self {
+        Self(Attached::new(py, Weak::clone(self.0.get(py))))
+    }
+
+    fn disarm(&self, py: Python<'_>, timer: TimerKey) {
+        if let Some(engine) = self.0.get(py).upgrade() {
+            engine.disarm(timer);
+        }
+    }
+}
+
+/// Whether any loop of this process was ever in debug mode: as long as none was, a handle that is cancelled need not ask its own.
+static WAS_DEBUGGING: AtomicBool = AtomicBool::new(false);
+
+/// Told of every loop's debug mode.
+pub(crate) fn note_debug_mode(enabled: bool) {
+    if enabled {
+        // Relaxed: read and written with the GIL only.
+        WAS_DEBUGGING.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A reference to a handle of any kind.
@@ -180,14 +214,15 @@ impl TimerHandle {
     ///
     /// # Errors
     /// As [`Handle::new`].
-    pub(crate) fn new(
-        when: Bound<'_, PyAny>,
-        what: Callback<'_, '_>,
-        disarm: Arc<dyn Disarm>,
-    ) -> PyResult<Self> {
+    pub(crate) fn new(when: When<'_>, what: Callback<'_, '_>, disarm: Disarmer) -> PyResult<Self> {
         let py = what.event_loop.py();
+        let (seconds, when) = match when {
+            When::Seconds(seconds) => (Some(seconds), None),
+            When::Object(object) => (None, Some(object)),
+        };
         let timer = Timer {
-            when: Slot::new(Some(when)),
+            seconds,
+            when: Slot::new(when),
             key: Cell::new(None),
             disarm,
             plain: Plain::new(what)?,

@@ -14,7 +14,7 @@ mod watching;
 pub(crate) use self::scheduling::add_methods;
 
 use std::cell::RefCell;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use oneloop::engine::{Direction, Held, Kind, Place, TimerKey};
@@ -27,16 +27,16 @@ use crate::debug;
 use crate::entry::{Entry, Request};
 use crate::errors;
 use crate::ffi::{self, attached::Attached};
-use crate::handle::{Callback, Disarm, Handle};
+use crate::handle::{Callback, Disarm, Disarmer, Handle};
 use crate::host::{Engine, PyHost};
 use crate::transport::Port;
-use crate::{run, watch};
+use crate::{handle, run, watch};
 
 /// An event loop that runs for Python.
 #[pyclass(frozen, subclass, name = "Loop", module = "oneloop._core")]
 pub(crate) struct Loop {
     state: Attached<State>,
-    disarm: Arc<dyn Disarm>,
+    disarm: Disarmer,
     port: Arc<dyn Port>,
 }
 
@@ -52,17 +52,11 @@ impl Drop for Loop {
     }
 }
 
-/// Cancels timers for handles, which must not keep the loop's engine alive.
-struct TimerCancellation(Attached<Weak<Engine>>);
-
-impl Disarm for TimerCancellation {
-    fn disarm(&self, py: Python<'_>, timer: TimerKey) {
-        let Some(engine) = self.0.get(py).upgrade() else {
-            return;
-        };
+impl Disarm for Engine {
+    fn disarm(&self, timer: TimerKey) {
         // On another thread than the running loop's, the entry stays until its time has come: a cancelled handle does nothing.
-        if engine.place() != Place::Outside {
-            drop(engine.cancel(timer));
+        if self.place() != Place::Outside {
+            drop(self.cancel(timer));
         }
     }
 }
@@ -192,9 +186,10 @@ impl Loop {
         ffi::exit::protect_thread();
         let kind = Kind::from_env().map_err(|error| errors::from_io(py, error))?;
         let debug = debug::is_default(py)?;
+        handle::note_debug_mode(debug);
         let engine = Engine::new_cyclic(kind, |engine| PyHost::new(engine, debug))
             .map_err(|error| errors::from_io(py, error))?;
-        let cancellation = TimerCancellation(Attached::new(py, Rc::downgrade(&engine)));
+        let disarm = Disarmer::new(py, Rc::downgrade(&engine) as _);
         let port = transports::LoopPort::new(py, &engine);
         Ok(Self {
             state: Attached::new(
@@ -204,7 +199,7 @@ impl Loop {
                     task_factory: RefCell::new(None),
                 },
             ),
-            disarm: Arc::new(cancellation),
+            disarm,
             port: Arc::new(port),
         })
     }
@@ -270,6 +265,7 @@ impl Loop {
         let enabled = enabled.is_truthy()?;
         let engine = slf.get().engine(py);
         engine.host().debug.set(enabled);
+        handle::note_debug_mode(enabled);
         if engine.host().is_running() {
             // The interpreter's setting belongs to the thread that runs the loop, and there to the next callback.
             let request = Entry::Request(Request::TrackOrigins(enabled));

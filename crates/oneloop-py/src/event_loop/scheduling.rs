@@ -1,15 +1,13 @@
 //! `_core.Loop`: callbacks, timers, futures and tasks.
 
-use std::sync::Arc;
-
-use oneloop::engine::monotonic;
+use oneloop::engine::{Place, monotonic};
 use pyo3::Borrowed;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::Loop;
-use crate::clock;
+use crate::clock::{self, When};
 use crate::debug;
 use crate::direct::Call;
 use crate::entry::{Entry, Request};
@@ -109,7 +107,7 @@ fn call_later<'py>(
     let Some(call_at) = overrides::find(event_loop.as_any(), Method::CallAt)? else {
         return arm(event_loop, when, callback, &bound);
     };
-    let mut all_args = vec![when, callback.to_owned()];
+    let mut all_args = vec![when.into_object(py), callback.to_owned()];
     all_args.extend(bound.rest()?.iter());
     let keywords = PyDict::new(py);
     keywords.set_item(context, bound.keyword)?;
@@ -126,13 +124,13 @@ fn call_at<'py>(
     if when.is_none() {
         return Err(PyTypeError::new_err("when cannot be None"));
     }
-    arm(event_loop, when.to_owned(), callback, &bound)
+    arm(event_loop, When::Object(when.to_owned()), callback, &bound)
 }
 
 /// Sets a timer for the callback that is among the arguments.
 fn arm<'py>(
     event_loop: &Bound<'py, Loop>,
-    when: Bound<'py, PyAny>,
+    when: When<'py>,
     callback: Borrowed<'_, 'py, PyAny>,
     arguments: &Variadic<'_, 'py, 2>,
 ) -> PyResult<Bound<'py, PyAny>> {
@@ -144,11 +142,16 @@ fn arm<'py>(
         debug::check_thread(py, host.thread_id.get())?;
         debug::check_callback(&callback, "call_at")?;
     }
-    let deadline = clock::instant(&when)?;
+    let deadline = when.instant()?;
     let what = callback_of(event_loop, engine, callback, arguments)?;
-    let timer = TimerHandle::new(when, what, Arc::clone(&this.disarm))?;
-    let request = Request::Arm(deadline, timer.clone_ref(py));
-    Loop::request(py, engine, request)?;
+    let timer = TimerHandle::new(when, what, this.disarm.clone(py))?;
+    if engine.place() == Place::Outside {
+        let request = Request::Arm(deadline, timer.clone_ref(py));
+        Loop::request(py, engine, request)?;
+    } else {
+        let key = engine.arm(deadline, Entry::Callback(timer.to_handle(py)));
+        timer.set_timer(py, Some(key));
+    }
     Ok(Py::from(timer).into_bound(py))
 }
 

@@ -1,12 +1,8 @@
 //! Recognising a method of our own behind an attribute.
 
-use std::ptr::null_mut;
-
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
-
-use super::error;
 
 /// The address of the C function behind a built-in method, bound or not; `None` for any other object.
 ///
@@ -27,22 +23,51 @@ pub(crate) fn c_function(method: &Bound<'_, PyAny>) -> Option<usize> {
     }
 }
 
-/// Whether `object` itself has an attribute of this name, as opposed to its class.
+unsafe extern "C" {
+    /// Where an object keeps its `__dict__`, or NULL if objects of its type have none. CPython's own C extensions use it.
+    fn _PyObject_GetDictPtr(object: *mut ffi::PyObject) -> *mut *mut ffi::PyObject;
+}
+
+/// Whether `object` itself has an attribute of this name, as opposed to its class. Makes no dictionary where there is none yet: CPython
+/// calls the methods of an object without one by a shorter way.
 ///
 /// # Errors
-/// `MemoryError`.
+/// What comparing the names raises.
+#[inline]
 pub(crate) fn has_own_attribute(
     object: &Bound<'_, PyAny>,
     name: &Bound<'_, PyString>,
 ) -> PyResult<bool> {
-    let py = object.py();
-    // SAFETY: the object is live; the result is a new reference to its dictionary, or NULL with an exception set.
+    // SAFETY: the object is live, and the place belongs to it; what is there is NULL or a dictionary, held before anything else runs.
     let dict = unsafe {
-        let dict = ffi::PyObject_GenericGetDict(object.as_ptr(), null_mut());
-        Bound::from_owned_ptr_or_opt(py, dict)
+        let place = _PyObject_GetDictPtr(object.as_ptr());
+        if place.is_null() || (*place).is_null() {
+            return Ok(false);
+        }
+        Bound::from_borrowed_ptr(object.py(), *place)
     };
-    match dict {
-        Some(dict) => dict.cast::<PyDict>()?.contains(name),
-        None => Err(error::fetch(py)),
+    dict.cast::<PyDict>()?.contains(name)
+}
+
+/// A state of a class, all its bases' included: as long as it is the same, so are the attributes that the class has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ClassState {
+    class: usize,
+    version: u32,
+}
+
+impl ClassState {
+    /// The current one; `None` if CPython does not keep one at the moment.
+    #[inline]
+    pub(crate) fn of(object: &Bound<'_, PyAny>) -> Option<Self> {
+        // SAFETY: a live object's type, whose fields are read; CPython gives no number out twice, and takes it from a class that changes.
+        unsafe {
+            let class = ffi::Py_TYPE(object.as_ptr());
+            let version = (*class).tp_version_tag;
+            (version != 0).then_some(Self {
+                class: class as usize,
+                version,
+            })
+        }
     }
 }

@@ -4,10 +4,11 @@
 //! file builds such types from a short definition. The payload lies after the base's `tp_basicsize`,
 //! and four slots are ours:
 //!
-//! * **`tp_free`** drops the payload. `tp_dealloc` is left to CPython: below a Python class it is
+//! * **`tp_free`** drops the payload. `tp_dealloc` is mostly left to CPython: below a Python class it is
 //!   `subtype_dealloc`, which looks for the first *different* deallocator among the bases; one of our
 //!   own that called it would be found first, and recurse for ever. Every deallocator ends in
 //!   `tp_free`, below a C base too. It also makes `object.__class__ = …` fail ("deallocator differs").
+//!   A type that keeps its freed objects has a deallocator of its own (`dealloc`), which calls neither.
 //! * **`tp_traverse`** and **`tp_clear`** visit the payload and what a C base owns. Those of a Python
 //!   class (`subtype_traverse`, `subtype_clear`) are passed over for the same reason as above, so what
 //!   somebody stores into the *base's* `__slots__` by its own descriptor is not seen by the collector:
@@ -25,6 +26,10 @@
 //! The types cannot be subclassed (a Python subclass would replace `tp_free`) nor instantiated from
 //! Python; they are not immutable, which 3.14 refuses below a mutable base.
 
+mod dealloc;
+mod nesting;
+mod reuse;
+
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::marker::PhantomData;
 use std::mem::offset_of;
@@ -36,13 +41,25 @@ use pyo3::ffi::{self, PyObject, PyTypeObject};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
+pub(crate) use self::reuse::FreeList;
 use super::method::{Attribute, Method, Special};
 use super::{call, entry, error};
+
+/// How many freed objects a type keeps that keeps any: as many as a busy loop has at once.
+const KEPT: usize = 1024;
 
 /// What a native type keeps behind its base's fields.
 ///
 /// `Send`, since the object may be freed on any thread that holds the GIL.
 pub(crate) trait Payload: Send + 'static {
+    /// Where freed objects of the type wait to be made again; `None` if none are kept.
+    fn freed() -> Option<&'static FreeList>
+    where
+        Self: Sized,
+    {
+        None
+    }
+
     /// Shows every Python object that it owns to the garbage collector. Runs no Python code.
     ///
     /// # Errors
@@ -52,6 +69,15 @@ pub(crate) trait Payload: Send + 'static {
     /// Lets go of every Python object that it owns, and stays valid: the object may be used again by a
     /// finalizer of the same cycle. Called before the payload is dropped, too.
     fn clear(&self, py: Python<'_>);
+
+    /// Lets go of everything, with the GIL in hand whatever PyO3's own count of attachments says. The object is gone already.
+    #[inline]
+    fn release(self, py: Python<'_>)
+    where
+        Self: Sized,
+    {
+        self.clear(py);
+    }
 }
 
 /// The garbage collector's visitor.
@@ -118,7 +144,14 @@ impl<P: Payload> RawType<P> {
             )
         };
         let py = base.py();
-        Inherited::of(py)?.accept(base)?;
+        let inherited = Inherited::of(py)?;
+        inherited.accept(base)?;
+        let freed = match P::freed() {
+            Some(freed) if !definition.is_open && size_of::<P>() >= size_of::<usize>() => {
+                dealloc::SlotsOnly::of(base, inherited.traverse)?.map(|_| freed)
+            }
+            _ => None,
+        };
 
         let mut methods: Vec<_> = definition
             .methods
@@ -168,6 +201,10 @@ impl<P: Payload> RawType<P> {
             let members = members.leak().as_mut_ptr();
             slots.push(slot(ffi::Py_tp_members, members.cast()));
         }
+        if freed.is_some() {
+            let dealloc = dealloc::dealloc::<P> as ffi::destructor;
+            slots.push(slot(ffi::Py_tp_dealloc, dealloc as *mut c_void));
+        }
         slots.extend(definition.special.into_iter().map(|special| special.0));
         slots.push(ffi::PyType_Slot::default());
         let flags = ffi::Py_TPFLAGS_DEFAULT
@@ -186,6 +223,9 @@ impl<P: Payload> RawType<P> {
         // SAFETY: as said, a new reference or NULL with an exception set.
         let class =
             unsafe { Bound::from_owned_ptr_or_opt(py, class) }.ok_or_else(|| error::fetch(py))?;
+        if let Some(freed) = freed {
+            freed.open(py, KEPT, size - size_of::<P>())?;
+        }
         Ok(Self {
             class: class.cast_into::<PyType>()?.unbind(),
             payload: PhantomData,
@@ -203,6 +243,21 @@ impl<P: Payload> RawType<P> {
     /// `MemoryError`.
     #[inline]
     pub(crate) fn make<'py>(&self, py: Python<'py>, payload: P) -> PyResult<Bound<'py, PyAny>> {
+        if let Some(freed) = P::freed() {
+            let class = self.class.as_ptr();
+            // SAFETY: the list holds freed objects of this very class. It takes references to object and class as a new object has them,
+            // and the payload is written before the collector can see it.
+            unsafe {
+                let size = (*class.cast::<PyTypeObject>()).tp_basicsize.cast_unsigned();
+                if let Some(object) = freed.take(size - size_of::<P>()) {
+                    ffi::Py_INCREF(class);
+                    _Py_NewReference(object);
+                    payload_pointer::<P>(object).write(payload);
+                    ffi::PyObject_GC_Track(object.cast());
+                    return Ok(Bound::from_owned_ptr(py, object));
+                }
+            }
+        }
         // SAFETY: the class was built by `build` for this very `P`; a generic allocation is zeroed and
         // sized by it. The payload is written before the object is handed to anybody: the collector knows
         // it already, but runs only in code that allocates.
@@ -226,6 +281,11 @@ impl<P: Payload> RawType<P> {
             same.then(|| payload_of::<P>(object.as_ptr()))
         }
     }
+}
+
+unsafe extern "C" {
+    /// Makes memory that has its type an object with one reference. In CPython's stable ABI for good, and in no binding.
+    fn _Py_NewReference(object: *mut PyObject);
 }
 
 /// What an open instance has before its payload.

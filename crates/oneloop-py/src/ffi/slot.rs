@@ -32,6 +32,13 @@ impl Slot {
         }
     }
 
+    /// Whether nothing is in it.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        // SAFETY: as in `get`; only looked at.
+        unsafe { (*self.0.get()).is_none() }
+    }
+
     /// Puts `object` in and returns what was there.
     #[inline]
     #[must_use = "dropping the old object may run Python code; do it where that is harmless"]
@@ -51,6 +58,12 @@ impl Slot {
     #[must_use = "dropping the old object may run Python code; do it where that is harmless"]
     pub(crate) fn take<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
         self.replace(py, None)
+    }
+
+    /// Lets go of the object with the slot. A plain drop would ask PyO3 first whether the thread is attached.
+    #[inline]
+    pub(crate) fn release(self, py: Python<'_>) {
+        drop(self.0.into_inner().map(|object| object.into_bound(py)));
     }
 
     /// Shows the object to the garbage collector.

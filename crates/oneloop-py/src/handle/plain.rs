@@ -1,17 +1,19 @@
 //! What every kind of handle is made of: the callback, and running, cancelling and describing it.
 
 use std::cell::Cell;
+use std::sync::atomic::Ordering;
 
 use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::table::{attributes, methods};
-use super::{Callback, Kind};
-use crate::ffi::raw_type::{Definition, Halt, Payload, Visit};
+use super::{Callback, Kind, WAS_DEBUGGING};
+use crate::ffi::raw_type::{Definition, FreeList, Halt, Payload, Visit};
 use crate::ffi::slot::Slot;
 use crate::ffi::{call, context, thread};
 use crate::names;
+use crate::overrides::{self, Method};
 
 /// The payload of a `Handle`.
 pub(super) struct Plain {
@@ -64,7 +66,7 @@ impl Kind for Plain {
             return Ok(());
         }
         if let Some(event_loop) = self.event_loop.get(py)
-            && call::method(names::get_debug(py), [&event_loop])?.is_truthy()?
+            && is_debugging(&event_loop)?
         {
             // For messages about it ("Executing <Handle …> took …"): the callback is about to go.
             let text = object.repr()?.into_any();
@@ -157,7 +159,13 @@ impl Plain {
     }
 }
 
+static FREED: FreeList = FreeList::new();
+
 impl Payload for Plain {
+    fn freed() -> Option<&'static FreeList> {
+        Some(&FREED)
+    }
+
     fn traverse(&self, visit: &Visit<'_>) -> Result<(), Halt> {
         self.slots()
             .into_iter()
@@ -170,6 +178,16 @@ impl Payload for Plain {
         for slot in self.slots() {
             drop(slot.take(py));
         }
+    }
+
+    #[inline]
+    fn release(self, py: Python<'_>) {
+        self.callback.release(py);
+        self.args.release(py);
+        self.context.release(py);
+        self.event_loop.release(py);
+        self.source_traceback.release(py);
+        self.repr.release(py);
     }
 }
 
@@ -184,6 +202,18 @@ impl Plain {
             &self.repr,
         ]
     }
+}
+
+/// What the loop's `get_debug()` says.
+#[inline]
+fn is_debugging(event_loop: &Bound<'_, PyAny>) -> PyResult<bool> {
+    // Relaxed: read and written with the GIL only.
+    if !WAS_DEBUGGING.load(Ordering::Relaxed)
+        && overrides::find(event_loop, Method::GetDebug)?.is_none()
+    {
+        return Ok(false);
+    }
+    call::method(names::get_debug(event_loop.py()), [event_loop])?.is_truthy()
 }
 
 pub(super) fn none(py: Python<'_>) -> Bound<'_, PyAny> {

@@ -14,7 +14,7 @@ use super::Kind;
 use super::plain::Plain;
 use super::table::{attributes, methods};
 use crate::ffi::call;
-use crate::ffi::raw_type::{Definition, Halt, Payload, Visit};
+use crate::ffi::raw_type::{Definition, FreeList, Halt, Payload, Visit};
 use crate::ffi::slot::Slot;
 use crate::names;
 
@@ -108,7 +108,13 @@ impl Drop for Running<'_, '_> {
     }
 }
 
+static FREED: FreeList = FreeList::new();
+
 impl Payload for ThreadSafe {
+    fn freed() -> Option<&'static FreeList> {
+        Some(&FREED)
+    }
+
     fn traverse(&self, visit: &Visit<'_>) -> Result<(), Halt> {
         self.ended.traverse(visit)?;
         self.plain.traverse(visit)
@@ -117,6 +123,12 @@ impl Payload for ThreadSafe {
     fn clear(&self, py: Python<'_>) {
         self.plain.clear(py);
         drop(self.ended.take(py));
+    }
+
+    #[inline]
+    fn release(self, py: Python<'_>) {
+        self.plain.release(py);
+        self.ended.release(py);
     }
 }
 

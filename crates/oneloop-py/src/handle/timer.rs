@@ -1,25 +1,26 @@
 //! A callback that waits for its time: a handle that knows when, and which of the engine's timers it is.
 
 use std::cell::Cell;
-use std::sync::Arc;
 
 use oneloop::engine::TimerKey;
 use pyo3::prelude::*;
+use pyo3::types::PyFloat;
 
 use super::plain::Plain;
 use super::table::{attributes, methods, shown, truth};
-use super::{Disarm, Kind};
+use super::{Disarmer, Kind};
 use crate::ffi::method;
-use crate::ffi::raw_type::{Definition, Halt, Payload, Visit};
+use crate::ffi::raw_type::{Definition, FreeList, Halt, Payload, Visit};
 use crate::ffi::slot::Slot;
 
 /// The payload of a `TimerHandle`.
 pub(super) struct Timer {
-    /// What `when()` returns: the number that the caller computed, whatever its type.
+    /// What `when()` returns: the number that the caller computed, whatever its type. Empty until somebody asks, if it is `seconds`.
     pub(super) when: Slot,
+    pub(super) seconds: Option<f64>,
     /// The engine's timer, while it is armed.
     pub(super) key: Cell<Option<TimerKey>>,
-    pub(super) disarm: Arc<dyn Disarm>,
+    pub(super) disarm: Disarmer,
     pub(super) plain: Plain,
 }
 
@@ -48,7 +49,13 @@ impl Kind for Timer {
     }
 }
 
+static FREED: FreeList = FreeList::new();
+
 impl Payload for Timer {
+    fn freed() -> Option<&'static FreeList> {
+        Some(&FREED)
+    }
+
     fn traverse(&self, visit: &Visit<'_>) -> Result<(), Halt> {
         self.when.traverse(visit)?;
         self.plain.traverse(visit)
@@ -58,11 +65,27 @@ impl Payload for Timer {
         self.plain.clear(py);
         drop(self.when.take(py));
     }
+
+    #[inline]
+    fn release(self, py: Python<'_>) {
+        self.plain.release(py);
+        self.when.release(py);
+    }
 }
 
 pub(super) fn definition() -> Definition<Timer> {
     let mut attributes = attributes();
     attributes.push(method::getter(c"_when", |py, timer: &Timer| {
+        if timer.when.is_empty()
+            && let Some(seconds) = timer.seconds
+        {
+            // Kept, since an attribute is the same object each time. Nothing was there to be dropped.
+            drop(
+                timer
+                    .when
+                    .replace(py, Some(PyFloat::new(py, seconds).into_any())),
+            );
+        }
         shown(py, &timer.when)
     }));
     attributes.push(method::getter(c"_scheduled", |py, timer: &Timer| {
