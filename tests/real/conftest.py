@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from real.services import Postgres, Redis
+from benches.real.services import Postgres, Redis
+from real.services import PostgresOverTls
 
 Factory = Callable[[], asyncio.AbstractEventLoop]
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -27,9 +28,9 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture(scope="session")
-def postgres_over_tls() -> Iterator[Postgres]:
+def postgres_over_tls() -> Iterator[PostgresOverTls]:
     """One that talks TLS only, and only to those who show a certificate."""
-    with Postgres(tls=True) as server:
+    with PostgresOverTls() as server:
         yield server
 
 

@@ -1,181 +1,21 @@
-"""Servers in processes of their own: anything that says in its log when it is ready, a PostgreSQL and a Redis.
-
-Each has a temporary directory, which is gone with the process when its `with` block ends. PostgreSQL and Redis come
-from Debian's packages and run as an unprivileged user; they listen on a Unix socket in that directory and on a free TCP
-port. Nothing of the machine's own servers is touched.
-"""
+"""A PostgreSQL that talks TLS; the servers that benchmarks start, too, are in benches/real/services.py."""
 
 from __future__ import annotations
 
 import os
-import pwd
-import re
 import shutil
-import signal
-import socket
-import subprocess
-import tempfile
-import time
-from collections.abc import Mapping
-from pathlib import Path
-from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 from helpers.tls import CERTIFICATES, client_context
 
-S = TypeVar("S", bound="Server")
-
-LIMIT = 20.0
+from benches.real.services import Postgres
 
 
-def free_port() -> int:
-    """A TCP port that nobody listens on now. Servers that cannot choose one themselves are given this."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+class PostgresOverTls(Postgres):
+    """It asks for TLS, and for a certificate of the tests' authority, by everybody who comes over TCP."""
 
-
-def program(name: str, folders: str = "") -> str:
-    """Where a program is: in the newest of these folders, or on PATH."""
-    inside = Path("/").glob(f"{folders}/{name}".lstrip("/")) if folders else ()
-    versions = sorted(inside, key=lambda path: [int(part) for part in path.parts if part.isdigit()])
-    found = str(versions[-1]) if versions else shutil.which(name)
-    assert found, f"oneloop: missing prerequisite: {name} (`make test-real` installs it on Debian)"
-    return found
-
-
-def nobody() -> dict[str, Any]:
-    """How root starts what refuses to run as root, or should not."""
-    if os.geteuid() != 0:
-        return {}
-    entry = pwd.getpwnam("nobody")
-    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
-
-
-class Server:
-    """A process with a directory, a log and a port; a `with` block starts and stops it."""
-
-    user: Mapping[str, Any] = {}
-
-    def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="oneloop-"))
-        self.port = free_port()
-        self.process: subprocess.Popen[bytes] | None = None
-        if self.user:
-            os.chown(self.folder, self.user["user"], self.user["group"])
-
-    def __enter__(self: S) -> S:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def start(self) -> None:
-        raise NotImplementedError
-
-    def log(self) -> str:
-        return (self.folder / "log").read_text(errors="replace")
-
-    def run(self, *command: str) -> None:
-        """Run a command to its end, for setting up."""
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False, **self.user)
-        assert done.returncode == 0, done.stdout + done.stderr
-
-    def spawn(self, *command: str, ready: str, env: Mapping[str, str] | None = None) -> re.Match[str]:
-        """Start the server, and return when its log says that it is ready."""
-        with open(self.folder / "log", "wb") as log:
-            self.process = subprocess.Popen(
-                command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, **self.user
-            )
-        return self.wait_for_log(ready)
-
-    def wait_for_log(self, pattern: str) -> re.Match[str]:
-        assert self.process
-        deadline = time.monotonic() + LIMIT
-        while not (found := re.search(pattern, self.log())):
-            assert self.process.poll() is None, f"it ended with {self.process.returncode}:\n{self.log()}"
-            assert time.monotonic() < deadline, f"nothing like {pattern!r} in its log:\n{self.log()}"
-            time.sleep(0.01)
-        return found
-
-    def kill(self) -> None:
-        """End it without a farewell."""
-        assert self.process
-        self.process.kill()
-        self.process.wait()
-
-    def end(self, signum: int) -> int:
-        """Ask it to end, and return its exit status."""
-        assert self.process
-        self.process.send_signal(signum)
-        try:
-            return self.process.wait(LIMIT)
-        except subprocess.TimeoutExpired:
-            raise AssertionError(f"it is still there {LIMIT:g} s after signal {signum}:\n{self.log()}") from None
-
-    def stop(self) -> None:
-        try:
-            if self.process and self.process.poll() is None:
-                self.end(signal.SIGINT)
-        finally:
-            if self.process:
-                self.kill()
-            shutil.rmtree(self.folder, ignore_errors=True)
-
-
-class Postgres(Server):
-    """One cluster; over TCP it asks for a password (SCRAM), over the Unix socket it does not.
-
-    `tls` has it ask for TLS, and for a certificate of the tests' authority, by everybody who comes over TCP.
-    """
-
-    USER = "oneloop"
-    PASSWORD = "not a secret"
-    BINARIES = "/usr/lib/postgresql/*/bin"
-
-    user = nobody()
-
-    def __init__(self, *, tls: bool = False) -> None:
-        super().__init__()
-        self.tls = tls
-
-    def start(self) -> None:
-        (self.folder / "password").write_text(self.PASSWORD)
-        self.run(
-            *(program("initdb", self.BINARIES), "--pgdata", "data", "--username", self.USER, "--pwfile", "password"),
-            *(
-                "--auth-local",
-                "trust",
-                "--auth-host",
-                "scram-sha-256",
-                "--no-sync",
-                "--no-locale",
-                "--encoding",
-                "UTF8",
-            ),
-        )
-        settings = {
-            "listen_addresses": "127.0.0.1",
-            "port": str(self.port),
-            "unix_socket_directories": str(self.folder),
-            "max_connections": "60",
-            "shared_buffers": "16MB",
-            "fsync": "off",
-            "full_page_writes": "off",
-            **(self.require_tls() if self.tls else {}),
-        }
-        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        ready = "database system is ready to accept connections"
-        self.spawn(program("postgres", self.BINARIES), "-D", "data", *options, ready=ready)
-
-    def require_tls(self) -> dict[str, str]:
-        """The settings for that; PostgreSQL insists on a key of its own that nobody else can read."""
+    def settings(self) -> dict[str, str]:
+        """PostgreSQL insists on a key of its own that nobody else can read."""
         for name in ("server.pem", "ca.pem"):
             file = self.folder / name
             shutil.copyfile(CERTIFICATES / name, file)
@@ -185,32 +25,13 @@ class Postgres(Server):
         who = ("local all all trust", "hostssl all all 127.0.0.1/32 scram-sha-256 clientcert=verify-ca")
         (self.folder / "data" / "pg_hba.conf").write_text("\n".join(who))
         key, authority = str(self.folder / "server.pem"), str(self.folder / "ca.pem")
-        return {"ssl": "on", "ssl_cert_file": key, "ssl_key_file": key, "ssl_ca_file": authority}
+        tls = {"ssl": "on", "ssl_cert_file": key, "ssl_key_file": key, "ssl_ca_file": authority}
+        return {**super().settings(), **tls}
 
     def address(self, kind: str) -> dict[str, Any]:
-        """What asyncpg is told: `unix`, `tcp`, or `tls` where that is asked for."""
-        host = str(self.folder) if kind == "unix" else "127.0.0.1"
-        password = None if kind == "unix" else self.PASSWORD
-        if kind == "tls":
-            context = client_context()
-            context.load_cert_chain(CERTIFICATES / "client.pem")
-            return {**self.address("tcp"), "ssl": context}
-        return {"host": host, "port": self.port, "user": self.USER, "password": password, "database": "postgres"}
-
-
-class Redis(Server):
-    """One Redis that stores nothing."""
-
-    user = nobody()
-
-    def start(self) -> None:
-        self.unix_path = str(self.folder / "socket")
-        self.spawn(
-            *(program("redis-server"), "--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", self.unix_path),
-            *("--dir", str(self.folder), "--save", "", "--appendonly", "no", "--maxclients", "500"),
-            ready="Ready to accept connections|ready to accept connections at",
-        )
-
-    def address(self, kind: str) -> dict[str, Any]:
-        """What redis-py is told: `unix` or `tcp`."""
-        return {"unix_socket_path": self.unix_path} if kind == "unix" else {"host": "127.0.0.1", "port": self.port}
+        """What asyncpg is told: `unix`, `tcp` or `tls`."""
+        if kind != "tls":
+            return super().address(kind)
+        context = client_context()
+        context.load_cert_chain(CERTIFICATES / "client.pem")
+        return {**super().address("tcp"), "ssl": context}

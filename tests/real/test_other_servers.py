@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from real.services import free_port
+from benches.real.services import free_port
 from real.web import CommandLine, load
 
 

@@ -9,7 +9,7 @@ import contextlib
 import pytest
 import redis.asyncio
 
-from real.services import Redis
+from benches.real.services import Redis
 from real.waiting import until
 
 

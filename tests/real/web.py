@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
 from helpers import children
 
-from real.services import LIMIT, Server, program
+from benches.real import wrk
+from benches.real.services import LIMIT, Server
 
 APPS = Path(__file__).parent / "apps"
 
@@ -38,17 +37,6 @@ class CommandLine(Server):
         return socket.create_connection(("127.0.0.1", self.port), timeout=LIMIT)
 
 
-def load(url: str, *, script: str | None = None, header: str = "X-Nothing: special") -> None:
+def load(url: str, *, script: str | None = None, header: str = "") -> None:
     """Load a URL for a second, over 64 connections at a time; every answer has to be good."""
-    options = ["-t1", "-c64", "-d1s", "--timeout", "10s", "-H", header]
-    options += ["-s", str(APPS / script)] if script else []
-    done = subprocess.run([program("wrk"), *options, url], capture_output=True, text=True, check=False, timeout=LIMIT)
-    said = done.stdout + done.stderr
-    assert done.returncode == 0, said
-    assert "Socket errors" not in said, said
-    assert "Non-2xx or 3xx responses" not in said, said
-    for wrong in re.findall(r"wrong bodies: (\d+)", said):
-        assert wrong == "0", said
-    requests = re.search(r"(\d+) requests in", said)
-    assert requests, said
-    assert int(requests[1]) > 0, said
+    wrk.run(url, 1, header=header, script=APPS / script if script else None)
