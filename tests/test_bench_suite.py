@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import xml.etree.ElementTree
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from math import comb
 from pathlib import Path
 from typing import Any
@@ -239,6 +241,42 @@ def test_marks_lie_where_the_ratios_are() -> None:
     assert scale(0.8) < scale(1) < scale(1.2) < scale(2)
     assert scale(0.0001) >= drawing.LEFT
     assert scale(10_000) <= drawing.LEFT + drawing.PLOT
+
+
+def test_what_is_far_off_stands_at_the_edge_and_numbers_have_room() -> None:
+    row = by_key(made_results())["won"]
+    far = replace(row, ratios={"asyncio": Estimate(80, 70, 90), "rloop": Estimate(0.01, 0.009, 0.02)})
+    scale = drawing.Scale([far])
+    assert (scale(80), scale(0.01)) == (drawing.LEFT + drawing.PLOT, drawing.LEFT)
+    places = [scale(tick) for tick in scale.ticks()]
+    assert 1 in scale.ticks()
+    assert all(right - left >= drawing.ROOM for left, right in pairwise(places))
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] if len(colour) == 7 else [1.0, 1.0, 1.0]
+    red, green, blue = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_marks_and_text_stand_out_on_light_and_on_dark_ground() -> None:
+    grounds = drawing.STYLE.split("@media (prefers-color-scheme: dark)")
+    assert len(grounds) == 2
+    for style in grounds:
+        kinds = {
+            kind: colour
+            for kinds, rules in re.findall(r"([^{}]+?) \{ ([^{}]+) \}", style)
+            for kind in kinds.strip().split(", ")
+            for colour in re.findall(r"(?:fill|stroke): (#\w+)", rules)[:1]
+        }
+        (ground,) = re.findall(r"background: (#\w+)", style)
+        # As WCAG asks: 4.5 for text, 3 for marks.
+        wanted = {"svg": 4.5, ".mute": 4.5, ".lost": 4.5, ".ours": 3, ".aim": 3, ".limit": 3}
+        wanted |= {f".{loop}": 3 for loop in drawing.SHAPES}
+        assert wanted.keys() <= kinds.keys()
+        for kind, least in wanted.items():
+            darker, lighter = sorted((luminance(kinds[kind]), luminance(ground)))
+            assert (lighter + 0.05) / (darker + 0.05) >= least, kind
 
 
 def test_rows_are_chosen_by_name_or_by_haste() -> None:

@@ -23,7 +23,7 @@ async def call_soon_chain(loop: Loop, n: int) -> None:
     await done
 
 
-@row("batch", "call_soon, batch of 1,000", n=2 * BATCH, timed=200 * BATCH, target=1.2, quick=True)
+@row("batch", "call_soon, batch of 1,000", n=2 * BATCH, timed=200 * BATCH, target=1.2)
 async def call_soon_batch(loop: Loop, n: int) -> None:
     """A thousand callbacks that one tick runs."""
     calls = count()

@@ -32,7 +32,7 @@ async def spawn_and_await(loop: Loop, n: int) -> None:
     expect(total, n)
 
 
-@row("gather", "gather of 1,000, each", n=BATCH, timed=40 * BATCH, target=1.4, quick=True)
+@row("gather", "gather of 1,000, each", n=BATCH, timed=40 * BATCH, target=1.4)
 async def gather_thousand(loop: Loop, n: int) -> None:
     """A thousand coroutines that return at once, awaited together."""
     total = 0

@@ -66,7 +66,7 @@ async def timers_fired(loop: Loop, n: int, ahead: float = 1.0, apart: float = 0.
     expect(next(fired), n)
 
 
-@row("timeout", "asyncio.timeout, not needed", n=1000, timed=30_000, target=1.1, quick=True)
+@row("timeout", "asyncio.timeout, not needed", n=1000, timed=30_000, target=1.1)
 async def timeout_not_needed(loop: Loop, n: int) -> None:
     """A block under a timeout that gives way once and ends in time."""
     for _ in range(n):

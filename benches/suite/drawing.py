@@ -18,9 +18,12 @@ from benches.suite.results import NOT_BEHIND, Results, Row
 from benches.suite.table import described, figure
 
 WIDTH, LEFT, RIGHT = 1000, 300, 210
-TOP, ROW, BOTTOM = 112, 30, 24
+TOP, ROW, BOTTOM = 126, 30, 24
 PLOT = WIDTH - LEFT - RIGHT
-TICKS = (0.05, 0.1, 0.2, 0.33, 0.5, 0.7, 0.85, 1, 1.2, 1.5, 2, 3, 4, 6, 10, 20, 40)
+ROOM = 28  # of a number on the axis
+TICKS = (0.1, 0.2, 0.3, 0.5, 0.7, 0.85, 1, 1.2, 1.5, 2, 3, 4, 6, 10)
+# Marks further out stand at the edge: the differences that matter are near 1.
+EDGES = (0.1, 10)
 
 # Told apart by shape as well as by colour.
 SHAPES = {
@@ -58,14 +61,22 @@ class Scale:
             seen += [ratio.median for ratio in row.ratios.values()]
             seen += [row.target] if row.target else []
             seen += [1 / over] if (over := row.over_limit) else []
-        self._low, self._high = log(min(seen) / 1.08), log(max(seen) * 1.08)
+        self._low = log(max(min(seen) / 1.08, EDGES[0]))
+        self._high = log(min(max(seen) * 1.08, EDGES[1]))
 
     def __call__(self, ratio: float) -> float:
         share = (log(ratio) - self._low) / (self._high - self._low)
         return round(LEFT + PLOT * min(max(share, 0), 1), 1)
 
     def ticks(self) -> list[float]:
-        return [tick for tick in TICKS if self._low <= log(tick) <= self._high]
+        """Those that have room, 1 always."""
+        fitting = [tick for tick in TICKS if self._low <= log(tick) <= self._high]
+        below, above = [tick for tick in fitting if tick < 1], [tick for tick in fitting if tick > 1]
+        chosen = [1.0]
+        for tick in [*reversed(below), *above]:
+            if all(abs(self(tick) - self(other)) >= ROOM for other in chosen):
+                chosen.append(tick)
+        return sorted(chosen)
 
 
 def as_svg(results: Results, title: str) -> str:
@@ -95,7 +106,7 @@ def head(results: Results, rows: Sequence[Row], title: str) -> Iterator[str]:
         x += 30 + round(6.1 * len(name))
     yield f'<path class="ours" d="M{x + 4},62v12"/>'
     yield text(x + 12, 72, f"{OURS} {results.loops.get(OURS, '')}".strip(), "small")
-    yield text(LEFT, 94, "how many times better oneloop is (line: 95% interval; wedge: aim)", "mute small")
+    yield text(LEFT, 94, "how many times better oneloop is than each (line: 95% interval; wedge: aim)", "mute small")
     yield text(WIDTH - RIGHT + 16, 94, "oneloop; ratio to the best other", "mute small")
 
 
