@@ -65,7 +65,7 @@ def count(tools: equipment.Tools, bench: environment.Bench, options: argparse.Na
 def figures(bench: environment.Bench, tools: equipment.Tools, options: argparse.Namespace) -> list[measure.Cell]:
     """One whole run: every row on every loop that could be installed."""
     started = time.monotonic()
-    cells = measure.every_cell(bench, tools, options.rows, options.loops, options.jobs)
+    cells = measure.every_cell(bench, tools, options.rows, options.loops, options.jobs, say)
     say(f"counted {len(cells)} cells in {time.monotonic() - started:.0f} s")
     return cells
 

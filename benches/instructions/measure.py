@@ -11,7 +11,7 @@ import re
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from benches.suite.environment import ROOT, Bench
 
 # Of one process, which takes seconds: past it the loop hangs.
 TIME_LIMIT = 300
+HANGS = "still running"
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,23 @@ class Cell:
     warnings: tuple[str, ...] = ()
 
 
-def every_cell(bench: Bench, tools: Tools, rows: Sequence[str], loops: Sequence[str], jobs: int) -> list[Cell]:
+def every_cell(
+    bench: Bench, tools: Tools, rows: Sequence[str], loops: Sequence[str], jobs: int, say: Callable[[str], None]
+) -> list[Cell]:
+    hung: dict[str, str] = {}
+
     def cell(place: tuple[str, str]) -> Cell:
         row, loop = place
         if absent := bench.unavailable.get(loop):
             return Cell(row, loop, unavailable=absent)
-        return count(bench, tools, row, loop)
+        if loop in hung:
+            return Cell(row, loop, failed=f"not tried, since it hangs in {hung[loop]}")
+        counted = count(bench, tools, row, loop)
+        if counted.failed.startswith(HANGS):
+            hung[loop] = row  # valgrind does not know what it does: io_uring, for one
+        figure = counted.failed or counted.unavailable or f"{counted.instructions:,.0f}"
+        say(f"{row}, {loop}: {figure}")
+        return counted
 
     with ThreadPoolExecutor(max(1, jobs)) as pool:
         return list(pool.map(cell, [(row, loop) for row in rows for loop in loops]))
@@ -69,7 +81,7 @@ def count(bench: Bench, tools: Tools, row: str, loop: str) -> Cell:
                 command, capture_output=True, text=True, cwd=ROOT, env=env, timeout=TIME_LIMIT, check=False
             )
         except subprocess.TimeoutExpired:
-            return Cell(row, loop, failed=f"still running after {TIME_LIMIT} s")
+            return Cell(row, loop, failed=f"{HANGS} after {TIME_LIMIT} s")
         if done.returncode:
             return Cell(row, loop, failed=death(done))
         told = json.loads(done.stdout.splitlines()[-1])
