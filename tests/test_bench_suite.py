@@ -31,6 +31,13 @@ def test_the_warm_up_is_discarded_and_rounds_stay_together() -> None:
     assert taken == {"a": [3, 4, 7], "b": [2, 5, 6]}
 
 
+def test_rounds_end_when_it_is_enough_but_not_before_there_is_one_each_way() -> None:
+    taken = pairs.gather(["a"], 9, lambda _: 1, lambda: True)
+    assert taken == {"a": [1] * pairs.FEWEST}
+    asked = iter([False, False, True])
+    assert len(pairs.gather(["a"], 9, lambda _: 1, lambda: next(asked))["a"]) == pairs.FEWEST + 2
+
+
 @pytest.mark.parametrize(("count", "outermost"), [(1, 0), (5, 0), (6, 0), (8, 0), (9, 1), (12, 2), (15, 3), (30, 9)])
 def test_the_interval_leaves_out_as_many_as_the_sign_test_allows(count: int, outermost: int) -> None:
     made = pairs.estimate([float(value) for value in random.Random(count).sample(range(count), count)])
@@ -126,6 +133,12 @@ def test_a_group_is_measured_as_pairs_with_the_best_other_loop_as_opponent() -> 
     assert lost.median == pytest.approx(0.8, abs=0.02)
     assert (rows["won"].lost, rows["lost"].lost) == (False, True)
     assert rows["won"].cells["uvloop"].extra == {"per second": 5.0}
+
+
+def test_a_limit_of_time_ends_rows_and_drops_none() -> None:
+    chosen = Made()
+    rows = measuring.measure(chosen, chosen.rows(), NAMES, BENCH, lambda _: None, seconds=0)
+    assert [len(row.cells["oneloop"].samples) for row in rows] == [pairs.FEWEST] * 3
 
 
 def test_a_loop_without_a_figure_keeps_its_reason() -> None:

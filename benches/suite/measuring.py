@@ -8,6 +8,7 @@ Started by the command line (command.py), perhaps in another system than its own
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,17 +22,23 @@ from benches.suite.group import Group, NoFigure, Sample, Spec
 
 # Six pairs are the fewest whose range is an interval of 95%.
 QUICK_PAIRS = 6
+# Of one group, so that four of them stay under three minutes; shared by its rows.
+QUICK_SECONDS = 40
 
 Say = Callable[[str], None]
 
 
-def measure(chosen: Group, specs: Sequence[Spec], names: Sequence[str], bench: Bench, say: Say) -> list[results.Row]:
+def measure(
+    chosen: Group, specs: Sequence[Spec], names: Sequence[str], bench: Bench, say: Say, seconds: float = math.inf
+) -> list[results.Row]:
+    """Every row; with a limit of time, no row begins a round once its share is used up."""
     rows = []
     for spec in specs:
         started = time.monotonic()
-        row = measure_row(chosen, spec, names, bench)
+        row = measure_row(chosen, spec, names, bench, started + seconds / len(specs))
         rows.append(row)
-        say(f"{spec.key}: {spec.pairs} pairs in {time.monotonic() - started:.1f} s; {verdict(row)}")
+        pairs_made = max((len(cell.samples) for cell in row.cells.values()), default=0)
+        say(f"{spec.key}: {pairs_made} pairs in {time.monotonic() - started:.1f} s; {verdict(row)}")
     return rows
 
 
@@ -41,7 +48,9 @@ def verdict(row: results.Row) -> str:
     return f"{row.standing.median:.2f} times {row.best}"
 
 
-def measure_row(chosen: Group, spec: Spec, names: Sequence[str], bench: Bench) -> results.Row:
+def measure_row(
+    chosen: Group, spec: Spec, names: Sequence[str], bench: Bench, deadline: float = math.inf
+) -> results.Row:
     """Every loop and limit of one row, interleaved. A subject that fails once has a reason instead of a figure."""
     failed = {name: bench.unavailable[name] for name in names if name in bench.unavailable}
 
@@ -54,7 +63,8 @@ def measure_row(chosen: Group, spec: Spec, names: Sequence[str], bench: Bench) -
             failed[subject] = str(none)
             return None
 
-    taken = pairs.gather([*names, *spec.limits], spec.pairs, sample)
+    subjects = [*names, *spec.limits]
+    taken = pairs.gather(subjects, spec.pairs, sample, lambda: time.monotonic() > deadline)
     samples = {
         subject: [one for one in given if one is not None] for subject, given in taken.items() if subject not in failed
     }
@@ -110,7 +120,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except environment.MissingError as missing:
         say(str(missing))
         return 2
-    rows = measure(chosen, specs, options.loops, bench, say)
+    # Who says how many pairs there are to be gets them.
+    seconds = QUICK_SECONDS if options.quick and not options.pairs else math.inf
+    rows = measure(chosen, specs, options.loops, bench, say, seconds)
     measured = results.Results(
         group=options.group,
         interpreter=bench.interpreter,

@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 CONFIDENCE = 0.95
 PAIRS = 15
+FEWEST = 2  # one in each direction
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,17 @@ def rounds(subjects: Sequence[str], pairs: int) -> Iterator[Sequence[str]]:
         yield backwards if turn % 2 else subjects
 
 
-def gather(subjects: Sequence[str], pairs: int, sample: Callable[[str], T]) -> dict[str, list[T]]:
-    """Samples of each subject, those of one round at the same index."""
+def gather(
+    subjects: Sequence[str], pairs: int, sample: Callable[[str], T], enough: Callable[[], bool] = lambda: False
+) -> dict[str, list[T]]:
+    """Samples of each subject, those of one round at the same index.
+
+    Once `enough` says so no further round begins, but for the fewest that there have to be.
+    """
     taken: dict[str, list[T]] = {subject: [] for subject in subjects}
     for turn, order in enumerate(rounds(subjects, pairs)):
+        if turn > FEWEST and enough():
+            break
         for subject in order:
             value = sample(subject)
             if turn:
