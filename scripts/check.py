@@ -53,6 +53,7 @@ def rust() -> Iterator[Step]:
         run = cargo(*tests, "--package", "oneloop", "--locked", *again)
         yield Step(f"Rust tests, {driver}", run, {"ONELOOP_DRIVER": driver})
         again = ("-E", f"not test(/^({'|'.join(PURE)})::/)") if nextest else ()
+    yield Step("Rust tests, load generator", cargo(*tests, "--package", "oneloop-load", "--locked"))
     yield Step("Rust doc tests", cargo("test", "--doc", "--package", "oneloop", "--locked"))
     docs = cargo("doc", "--no-deps", "--package", "oneloop", "--locked")
     yield Step("Rust docs", docs, {"RUSTDOCFLAGS": "-D warnings"})
