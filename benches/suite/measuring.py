@@ -85,7 +85,9 @@ def measure_row(
 
 def cell(samples: Sequence[Sample]) -> results.Cell:
     values = tuple(sample.value for sample in samples)
-    extra = {name: median(sample.extra[name] for sample in samples) for name in samples[0].extra}
+    # A figure that one sample has not is none of the row: a throughput, where the client was once at its limit.
+    told = [name for name in samples[0].extra if all(name in sample.extra for sample in samples)]
+    extra = {name: median(sample.extra[name] for sample in samples) for name in told}
     return results.Cell(pairs.estimate(values), values, extra=extra)
 
 
