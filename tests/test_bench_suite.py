@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import sys
 import xml.etree.ElementTree
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from benches.suite import drawing, environment, group, loops, measuring, pairs, results, table
+from benches.suite import command, drawing, environment, group, loops, measuring, pairs, results, table
 from benches.suite.group import NoFigure, Sample, Spec
 from benches.suite.pairs import Estimate
 
@@ -137,7 +138,7 @@ def test_a_group_is_measured_as_pairs_with_the_best_other_loop_as_opponent() -> 
 
 def test_a_limit_of_time_ends_rows_and_drops_none() -> None:
     chosen = Made()
-    rows = measuring.measure(chosen, chosen.rows(), NAMES, BENCH, lambda _: None, seconds=0)
+    rows = [*measuring.measure(chosen, chosen.rows(), NAMES, BENCH, lambda _: None, seconds=0)]
     assert [len(row.cells["oneloop"].samples) for row in rows] == [pairs.FEWEST] * 3
 
 
@@ -319,3 +320,35 @@ def test_a_group_s_rows_have_keys_of_their_own_and_a_quick_choice(name: str) -> 
     assert any(row.quick for row in rows)
     assert all(row.pairs >= 5 for row in rows)
     assert all(row.title and row.unit for row in rows)
+
+
+def test_the_command_goes_on_with_other_groups_and_keeps_what_was_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = made_results()
+
+    def measured(name: str, python: Sequence[str], options: object) -> tuple[results.Results, bool]:
+        if name == "scheduling":
+            raise environment.MissingError("no kernel")
+        return replace(made, group=name, rows=made.rows[1:]), name == "memory"
+
+    monkeypatch.setattr(command, "measure", measured)
+    arguments = ["--python", sys.executable, "--into", str(tmp_path)]
+    assert command.main(["scheduling", "memory", *arguments]) == 2
+    assert results.read(tmp_path / "memory.json").rows
+    assert (tmp_path / "memory.svg").read_text().startswith("<svg")
+    assert "benches: no kernel" in capsys.readouterr().err
+    assert command.main(["memory", *arguments]) == 0
+    ended = {**made.rows[1].cells, "oneloop": results.Cell(unavailable="failed")}
+    made = replace(made, rows=(made.rows[0], replace(made.rows[1], cells=ended)))
+    assert command.main(["memory", *arguments]) == 1
+
+
+def test_several_parts_of_a_group_are_merged_into_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = made_results()
+    parts = iter([made.rows[:1], made.rows[1:]])
+    monkeypatch.setattr(command, "measure", lambda *_: (replace(made, group="memory", rows=next(parts)), True))
+    path = tmp_path / "all.json"
+    for _ in range(2):
+        command.main(["memory", "--python", sys.executable, "--json", str(path), "--merge"])
+    assert [row.row for row in results.read(path).rows] == [row.row for row in made.rows]

@@ -29,18 +29,31 @@ PUBLISHED = "3.14"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
-    status = 0
     try:
         python = interpreter(options.python)
-        for name in options.groups:
-            found = measure(name, python, options)
-            show(name, found, options)
-            if any(row.cells[loops.OURS].estimate is None for row in found.rows if loops.OURS in row.cells):
-                status = 1
-    except (MissingError, results.FormatError) as missing:
-        print(f"benches: {missing}", file=sys.stderr)
+    except MissingError as missing:
+        say(str(missing))
         return 2
-    return status
+    return max(one(name, python, options) for name in options.groups)
+
+
+def one(name: str, python: Sequence[str], options: argparse.Namespace) -> int:
+    """One group; what is wrong with it keeps no other from being measured."""
+    try:
+        found, complete = measure(name, python, options)
+        show(name, found, options)
+    except (MissingError, results.FormatError) as missing:
+        say(str(missing))
+        return 2
+    if not complete:
+        say(f"{name}: it ended before every row was measured")
+        return 2
+    ours = [row.cells[loops.OURS] for row in found.rows if loops.OURS in row.cells]
+    return 1 if any(cell.estimate is None for cell in ours) else 0
+
+
+def say(message: str) -> None:
+    print(f"benches: {message}", file=sys.stderr, flush=True)
 
 
 def interpreter(wanted: str) -> list[str]:
@@ -56,7 +69,8 @@ def interpreter(wanted: str) -> list[str]:
     return [sys.executable, str(ROOT / "scripts" / "interpreters"), "run", wanted, "sh", "-c", start, "sh"]
 
 
-def measure(name: str, python: Sequence[str], options: argparse.Namespace) -> results.Results:
+def measure(name: str, python: Sequence[str], options: argparse.Namespace) -> tuple[results.Results, bool]:
+    """What was measured, and whether that is all of it."""
     # In the cache, since that is in sight from a system of its own, too.
     with tempfile.TemporaryDirectory(dir=cache()) as folder:
         out = Path(folder, "figures.json")
@@ -78,9 +92,9 @@ def measure(name: str, python: Sequence[str], options: argparse.Namespace) -> re
             command.append("--quick")
         command += ["--date", today(), "--commit", commit()]
         status = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False).returncode
-        if status or not out.exists():
+        if not out.exists():
             raise MissingError(f"{name}: nothing was measured")
-        return results.read(out)
+        return results.read(out), status == 0
 
 
 def show(name: str, found: results.Results, options: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -30,16 +30,14 @@ Say = Callable[[str], None]
 
 def measure(
     chosen: Group, specs: Sequence[Spec], names: Sequence[str], bench: Bench, say: Say, seconds: float = math.inf
-) -> list[results.Row]:
-    """Every row; with a limit of time, no row begins a round once its share is used up."""
-    rows = []
+) -> Iterator[results.Row]:
+    """Every row as it is done; with a limit of time, no row begins a round once its share is used up."""
     for spec in specs:
         started = time.monotonic()
         row = measure_row(chosen, spec, names, bench, started + seconds / len(specs))
-        rows.append(row)
         pairs_made = max((len(cell.samples) for cell in row.cells.values()), default=0)
         say(f"{spec.key}: {pairs_made} pairs in {time.monotonic() - started:.1f} s; {verdict(row)}")
-    return rows
+        yield row
 
 
 def verdict(row: results.Row) -> str:
@@ -124,7 +122,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     # Who says how many pairs there are to be gets them.
     seconds = QUICK_SECONDS if options.quick and not options.pairs else math.inf
-    rows = measure(chosen, specs, options.loops, bench, say, seconds)
     measured = results.Results(
         group=options.group,
         interpreter=bench.interpreter,
@@ -132,9 +129,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         date=options.date,
         commit=options.commit,
         loops=bench.versions,
-        rows=tuple(rows),
+        rows=(),
     )
-    results.write(measured, options.out)
+    for row in measure(chosen, specs, options.loops, bench, say, seconds):
+        measured = replace(measured, rows=(*measured.rows, row))
+        results.write(measured, options.out)  # a run takes long: what is done stays, whatever comes
     return 0
 
 
