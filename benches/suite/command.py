@@ -88,6 +88,8 @@ def measure(name: str, python: Sequence[str], options: argparse.Namespace) -> tu
             command += ["--rows", ",".join(options.rows)]
         if options.pairs:
             command += ["--pairs", str(options.pairs)]
+        if options.seconds:
+            command += ["--seconds", str(options.seconds)]
         if options.quick:
             command.append("--quick")
         command += ["--date", today(), "--commit", commit()]
@@ -136,6 +138,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rows", type=words, default=[], help="comma-separated; all by default")
     parser.add_argument("--loops", type=words, default=list(loops.NAMES), help=f"of {','.join(loops.NAMES)}")
     parser.add_argument("--pairs", type=int, help="how many; 15 by default, 6 with --quick")
+    parser.add_argument("--seconds", type=float, help="of each group: a row begins no round once its share is used up")
     parser.add_argument("--python", default=PUBLISHED, help="a version, or a path with a slash (default %(default)s)")
     parser.add_argument("--json", type=Path, help="where the figures of one group go")
     parser.add_argument("--svg", type=Path, help="where the drawing of one group goes")

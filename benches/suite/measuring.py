@@ -121,7 +121,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(str(missing))
         return 2
     # Who says how many pairs there are to be gets them.
-    seconds = QUICK_SECONDS if options.quick and not options.pairs else math.inf
+    hurried = QUICK_SECONDS if options.quick and not options.pairs else math.inf
+    seconds = options.seconds or hurried
     measured = results.Results(
         group=options.group,
         interpreter=bench.interpreter,
@@ -148,6 +149,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--loops", type=lambda text: text.split(","), default=list(loops.NAMES))
     parser.add_argument("--rows", type=lambda text: text.split(","), default=[])
     parser.add_argument("--pairs", type=int)
+    parser.add_argument("--seconds", type=float)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--date", default="")
     parser.add_argument("--commit", default="")
