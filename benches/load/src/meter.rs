@@ -40,6 +40,7 @@ struct Mark {
 pub(crate) struct Meter {
     warmup: Amount,
     measured: Amount,
+    connections: u64,
     server: Option<ClockId>,
     phase: Phase,
     mark: Mark,
@@ -64,6 +65,7 @@ impl Meter {
         Ok(Self {
             warmup: load.warmup,
             measured: load.measured,
+            connections: load.connections as u64,
             server,
             // A warm-up of no request is not over with the first.
             phase: if load.warmup == Amount::Requests(0) {
@@ -121,7 +123,14 @@ impl Meter {
     /// Looks at the time. It is not over before there is a figure, however slow the machine.
     pub(crate) fn look(&mut self, now: Instant) -> io::Result<()> {
         let time_is_up = self.deadline().is_some_and(|deadline| now >= deadline);
-        if time_is_up && (self.phase == Phase::Warming || self.finished > 0) {
+        // Nor is the warm-up over before there have been as many answers as there are connections: what the server does to
+        // let them in belongs to no request.
+        let least = if self.phase == Phase::Warming {
+            self.connections
+        } else {
+            1
+        };
+        if time_is_up && self.finished >= least {
             return self.next_phase();
         }
         if now.saturating_duration_since(self.heard) > PATIENCE {
@@ -289,12 +298,28 @@ mod tests {
     fn a_time_is_over_when_it_is_looked_at() {
         let mut meter = meter("--warmup 0 --seconds 0.001");
         let now = Instant::now();
-        meter.look(now).expect("a mark");
+        meter.finish(now, now).expect("an answer");
+        meter.look(now + Duration::from_secs(1)).expect("a mark");
         assert!(!meter.is_over() && meter.deadline().is_some_and(|deadline| deadline > now));
         meter.finish(now, now).expect("a figure");
-        meter.look(now + Duration::from_secs(1)).expect("a mark");
+        meter
+            .look(Instant::now() + Duration::from_secs(1))
+            .expect("a mark");
         assert!(meter.is_over());
         assert_eq!(meter.report().expect("a figure").requests, 1);
+    }
+
+    #[test]
+    fn a_warm_up_is_not_over_before_the_connections_have_had_their_answers() {
+        let mut meter = meter("--connections 3 --warmup 0 --seconds 0");
+        let now = Instant::now();
+        for _ in 0..3 {
+            meter.look(now + Duration::from_secs(1)).expect("a look");
+            assert_eq!(meter.phase, Phase::Warming);
+            meter.finish(now, now).expect("an answer");
+        }
+        meter.look(now + Duration::from_secs(1)).expect("a mark");
+        assert_eq!(meter.phase, Phase::Measuring);
     }
 
     #[test]
@@ -308,13 +333,16 @@ mod tests {
     fn the_time_is_not_over_before_there_is_a_figure() {
         let mut meter = meter("--warmup 0 --seconds 0");
         let now = Instant::now();
-        meter.look(now).expect("a mark");
+        meter.finish(now, now).expect("an answer");
+        meter.look(now + Duration::from_secs(1)).expect("a mark");
         meter
             .look(now + Duration::from_secs(1))
             .expect("nothing yet");
         assert!(!meter.is_over() && meter.report().is_err());
         meter.finish(now, now).expect("a figure");
-        meter.look(now + Duration::from_secs(1)).expect("a mark");
+        meter
+            .look(Instant::now() + Duration::from_secs(1))
+            .expect("a mark");
         assert!(meter.is_over() && meter.report().is_ok());
     }
 
