@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use crate::claims::Claims;
 use crate::direct::Call;
 use crate::ffi::attached::Attached;
+use crate::ffi::bytes::Spare;
 use crate::handle::{Handle, TimerHandle};
 use crate::sleepers::{Sleeper, Sleepers};
 use crate::waiters::Waiters;
@@ -120,6 +121,9 @@ pub(crate) trait RunsEntries: Host<Entry = Entry, Watch = Watch, Error = PyErr> 
 
     /// Which transport has which descriptor.
     fn claims(&self) -> &Claims;
+
+    /// What coroutines receive into.
+    fn spare(&self) -> &Spare;
 
     /// Whether the loop is in debug mode.
     fn is_debugging(&self) -> bool;

@@ -16,6 +16,7 @@ use crate::debug::{self, OriginTracking};
 use crate::entry::{Entry, Request, RunsEntries, Step, Watch};
 use crate::errors;
 use crate::ffi;
+use crate::ffi::bytes::Spare;
 use crate::handle::Handle;
 use crate::signals::Signals;
 use crate::sleepers::Sleepers;
@@ -44,6 +45,7 @@ pub(crate) struct PyHost {
     pub(crate) sleepers: Sleepers,
     /// What transports read into: one for all of them, since no Python runs while it is in use.
     pub(crate) read_buffer: Cell<Vec<u8>>,
+    spare: Spare,
 }
 
 impl PyHost {
@@ -61,6 +63,7 @@ impl PyHost {
             claims: Claims::default(),
             sleepers: Sleepers::default(),
             read_buffer: Cell::default(),
+            spare: Spare::default(),
         }
     }
 
@@ -237,6 +240,10 @@ impl RunsEntries for PyHost {
 
     fn claims(&self) -> &Claims {
         &self.claims
+    }
+
+    fn spare(&self) -> &Spare {
+        &self.spare
     }
 
     fn is_debugging(&self) -> bool {

@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use pyo3::prelude::*;
 use slab::Slab;
 
+use crate::ffi::call;
 use crate::names;
 
 /// One coroutine that waits, or has waited: its place, and the generation of it.
@@ -76,13 +77,14 @@ impl Sleepers {
             return Ok(());
         };
         let future = future.bind(py);
-        // It is done if it was cancelled: the task knows already.
-        if future.call_method0(names::done(py))?.is_truthy()? {
-            return Ok(());
+        match call::method(names::set_result(py), [future, py.None().bind(py)]) {
+            Ok(_) => Ok(()),
+            // It is done if it was cancelled: the task knows already.
+            Err(error) => match call::method(names::done(py), [future])?.is_truthy()? {
+                true => Ok(()),
+                false => Err(error),
+            },
         }
-        future
-            .call_method1(names::set_result(py), (py.None(),))
-            .map(drop)
     }
 
     /// Gives a place back: the coroutine is over.

@@ -11,7 +11,7 @@ use rustix::io::{Errno, FdFlags};
 use rustix::net::{AddressFamily, SocketAddrAny, SocketFlags, acceptfrom, acceptfrom_with};
 
 use crate::errors;
-use crate::ffi::descriptor;
+use crate::ffi::{self, descriptor};
 use crate::names;
 
 /// A method of sockets that a system call can stand in for.
@@ -159,7 +159,20 @@ impl<'a, 'py> Socket<'a, 'py> {
     /// # Errors
     /// What asking for it raises.
     pub(crate) fn number(&self) -> PyResult<RawFd> {
-        self.0.call_method0(names::fileno(self.py()))?.extract()
+        self.fileno()?.extract()
+    }
+
+    /// What the object says that its descriptor is.
+    ///
+    /// # Errors
+    /// What asking for it raises.
+    pub(crate) fn fileno(&self) -> PyResult<Bound<'py, PyAny>> {
+        let py = self.py();
+        match self.is_original() {
+            // Its instances have no dictionary that could hold another method.
+            true => ffi::call::with(names::socket_fileno(py)?, [self.0]),
+            false => self.0.call_method0(names::fileno(py)),
+        }
     }
 
     fn is_original(&self) -> bool {

@@ -3,8 +3,8 @@
 //! In one direction asyncio has one watch for both: a coroutine that waits ends the callback that was added before, and a callback that is
 //! added later stays. Here coroutines that wait go on waiting beside it (`waiters`).
 //!
-//! A coroutine's watch lasts from when it begins to wait until the descriptor is ready, once. So nothing stays behind for a number that
-//! its owner may close at any time, without telling us.
+//! A coroutine's watch lasts from when it begins to wait until the descriptor is ready, once. What stays behind in the driver says nothing
+//! any more: the descriptor's owner may close it at any time, without telling us, and the engine looks again with the next wait.
 
 use std::os::fd::RawFd;
 
@@ -105,8 +105,13 @@ pub(crate) fn wait(
         }
         _ => Waiters::new(py, fd, direction, vec![sleeper], None),
     };
+    let watch = Watch::Waiters(waiters.clone());
     // Also if there is one already: the number may have been closed and reused since, which the engine finds out.
-    match put(py, engine, fd, direction, Watch::Waiters(waiters.clone())) {
+    let put = match waiters.handle() {
+        Some(_) => engine.watch(fd, direction, watch),
+        None => engine.watch_once(fd, direction, watch),
+    };
+    match put.map_err(|error| errors::from_io(py, error)) {
         Ok(Some(Watch::Waiters(_)) | None) => Ok(()),
         Ok(replaced) => end(py, engine, replaced).map(drop),
         Err(error) => {
@@ -158,13 +163,11 @@ pub(crate) fn ready(
     engine: &EventLoop<impl RunsEntries>,
     waiters: &Waiters,
 ) -> PyResult<()> {
-    let (fd, direction) = waiters.place(py);
-    let is_current = match engine.watched(fd, direction) {
-        Some(Watch::Waiters(present)) => present.is(waiters),
-        _ => false,
-    };
-    if is_current && waiters.handle().is_none() {
-        drop(engine.unwatch(fd, direction));
+    if waiters.handle().is_none() {
+        let (fd, direction) = waiters.place(py);
+        let is_mine =
+            |watch: &Watch| matches!(watch, Watch::Waiters(present) if present.is(waiters));
+        drop(engine.park_if(fd, direction, is_mine));
     }
     wake(py, engine, waiters)
 }

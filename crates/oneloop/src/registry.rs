@@ -6,7 +6,10 @@
 //!
 //! A descriptor has one of two kinds of occupant:
 //!
-//! - **watched** by the host (`add_reader`, push transports): level-triggered, and delivered again for as long as the condition lasts;
+//! - **watched** by the host (`add_reader`, push transports): level-triggered, and delivered again for as long as the condition lasts; or
+//!   once (`sock_recv` and its like), after which the driver goes on knowing the descriptor, *parked*: to wait again costs one system call
+//!   instead of two, and one that is asked of the descriptor as it is by then, since its owner may have closed it and the number be
+//!   another file's. It is one-shot in the kernel, so a file whose number was closed while a duplicate lives on is silent;
 //! - **registered** by Rust code through the `Reactor`: edge-triggered, with the readiness remembered here until the code that read
 //!   or wrote clears it, so that waiting costs no system call. Who waits is `waiters`' business.
 //!
@@ -67,11 +70,29 @@ impl<T> PerDirection<T> {
     }
 }
 
+/// How long a watch lasts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Lasting {
+    /// Until it is ended.
+    Always,
+    /// Until the descriptor is ready. Who gets the event ends it (`Registry::park`).
+    Once,
+}
+
+/// One direction's watch.
+#[derive(Debug)]
+struct Watched<W> {
+    watch: W,
+    lasting: Lasting,
+}
+
 /// What waits for a descriptor.
 #[derive(Debug)]
 enum Occupant<W> {
     Vacant,
-    Watched(PerDirection<Option<W>>),
+    /// Nobody waits. The driver knows the descriptor, if its owner has not closed it since, and says nothing, or one thing more.
+    Parked,
+    Watched(PerDirection<Option<Watched<W>>>),
     Registered(PerDirection<Readiness>),
 }
 
@@ -93,6 +114,8 @@ impl Readiness {
 #[derive(Debug)]
 struct Slot<W> {
     generation: u32,
+    /// Whether the driver may know a file by this number that nobody has told it to forget: one that was parked, or closed too early.
+    left_behind: bool,
     occupant: Occupant<W>,
 }
 
@@ -149,22 +172,56 @@ impl<W: Clone> Registry<W> {
         direction: Direction,
         watch: W,
     ) -> Result<Option<W>, (io::Error, W)> {
+        let lasting = Lasting::Always;
+        self.put(driver, fd, direction, Watched { watch, lasting })
+    }
+
+    /// As [`Registry::watch`], for one event. Whoever gets it calls [`Registry::park`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Registry::watch`].
+    pub(crate) fn watch_once(
+        &mut self,
+        driver: &mut Driver,
+        fd: RawFd,
+        direction: Direction,
+        watch: W,
+    ) -> Result<Option<W>, (io::Error, W)> {
+        let lasting = Lasting::Once;
+        self.put(driver, fd, direction, Watched { watch, lasting })
+    }
+
+    fn put(
+        &mut self,
+        driver: &mut Driver,
+        fd: RawFd,
+        direction: Direction,
+        watched: Watched<W>,
+    ) -> Result<Option<W>, (io::Error, W)> {
         if fd < 0 {
-            return Err((io::Error::from(io::ErrorKind::InvalidInput), watch));
+            return Err((io::Error::from(io::ErrorKind::InvalidInput), watched.watch));
         }
         let token = self.token_for(fd);
+        let alone = (interest_in(direction), mode_of(watched.lasting));
         let result = match self.occupant(fd) {
             Occupant::Registered(_) => Err(taken()),
-            Occupant::Vacant => driver.add(fd, token, interest_in(direction), Mode::Level),
-            Occupant::Watched(watched) => {
+            Occupant::Vacant => self.add(driver, fd, token, alone).map(|()| true),
+            Occupant::Parked => modify_or_add(driver, fd, token, alone),
+            Occupant::Watched(present) => {
                 // Modified even if nothing changes: if the number was closed and reused without our knowing, this finds it out.
-                let interest = interest_of(watched).union(interest_in(direction));
-                modify_or_add(driver, fd, token, interest)
+                let other = present.get(direction.other()).as_ref();
+                let how = together(direction, watched.lasting, other);
+                modify_or_add(driver, fd, token, how)
             }
         };
         match result {
-            Err(error) => Err((error, watch)),
-            Ok(()) => Ok(self.slot_mut(fd).occupy(direction, watch)),
+            Err(error) => Err((error, watched.watch)),
+            Ok(is_new) => {
+                let slot = self.slot_mut(fd);
+                slot.left_behind |= is_new && !matches!(slot.occupant, Occupant::Vacant);
+                Ok(slot.occupy(direction, watched))
+            }
         }
     }
 
@@ -175,28 +232,50 @@ impl<W: Clone> Registry<W> {
         fd: RawFd,
         direction: Direction,
     ) -> Option<W> {
-        let slot = usize::try_from(fd)
-            .ok()
-            .and_then(|index| self.slots.get_mut(index))?;
-        let Occupant::Watched(watched) = &mut slot.occupant else {
-            return None;
-        };
-        let watch = watched.get_mut(direction).take()?;
+        let slot = self.taken_slot(fd)?;
+        let (watched, other) = slot.take_watch(direction)?;
         let token = token(fd, slot.generation);
-        // Errors are ignored: the only ones possible say that the descriptor is closed, and then nothing is watched any more.
-        if watched.get(direction.other()).is_some() {
-            let _ = driver.modify(fd, token, interest_of(watched), Mode::Level);
+        // No errors of the caller's: the only ones possible say that the descriptor is closed, and then nothing is watched any more.
+        let result = if let Some((interest, mode)) = other {
+            driver.modify(fd, token, interest, mode)
         } else {
             slot.vacate();
-            let _ = driver.remove(fd);
+            driver.remove(fd)
+        };
+        slot.left_behind |= result.is_err();
+        Some(watched.watch)
+    }
+
+    /// As [`Registry::unwatch`], after the event of a watch that was for one: the driver says nothing more by itself, so it is left
+    /// knowing the descriptor. What is watched for longer is ended.
+    pub(crate) fn park(
+        &mut self,
+        driver: &mut Driver,
+        fd: RawFd,
+        direction: Direction,
+    ) -> Option<W> {
+        let slot = self.taken_slot(fd)?;
+        if !matches!(
+            &slot.occupant,
+            Occupant::Watched(PerDirection { read: Some(one), write: None } | PerDirection { read: None, write: Some(one) })
+                if one.lasting == Lasting::Once
+        ) {
+            // The event has silenced the other direction, too, which this sets right.
+            return self.unwatch(driver, fd, direction);
         }
-        Some(watch)
+        let (watched, _) = slot.take_watch(direction)?;
+        slot.occupant = Occupant::Parked;
+        slot.left_behind = true;
+        Some(watched.watch)
     }
 
     /// The watch on one direction of `fd`.
     pub(crate) fn watched(&self, fd: RawFd, direction: Direction) -> Option<&W> {
         match self.occupant(fd) {
-            Occupant::Watched(watched) => watched.get(direction).as_ref(),
+            Occupant::Watched(watched) => {
+                let watched = watched.get(direction).as_ref()?;
+                Some(&watched.watch)
+            }
             _ => None,
         }
     }
@@ -215,15 +294,20 @@ impl<W: Clone> Registry<W> {
         let token = match self.occupant(fd) {
             Occupant::Registered(_) => return Err(taken()),
             Occupant::Vacant => self.token_for(fd),
-            Occupant::Watched(_) => self.token_after(fd),
+            Occupant::Parked | Occupant::Watched(_) => self.token_after(fd),
         };
-        // Only the driver can tell a watch that lives from one whose file is gone: it refuses to add a file twice.
-        match driver.add(fd, token, Interest::BOTH, Mode::Edge) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(taken()),
-            result => result?,
+        let how = (Interest::BOTH, Mode::Edge);
+        match self.occupant(fd) {
+            // Only the driver can tell a watch that lives from one whose file is gone: it refuses to add a file twice.
+            Occupant::Watched(_) => match driver.add(fd, token, how.0, how.1) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(taken()),
+                result => result?,
+            },
+            _ => self.add(driver, fd, token, how)?,
         }
         let slot = self.slot_mut(fd);
         let stale = slot.vacate().into_watches();
+        slot.left_behind |= !stale.is_empty();
         slot.occupant = Occupant::Registered(PerDirection::default());
         Ok((token, stale))
     }
@@ -239,6 +323,7 @@ impl<W: Clone> Registry<W> {
             Some(Slot {
                 generation: current,
                 occupant: Occupant::Registered(_),
+                ..
             }) if *current == generation => Ok(fd_of(token)),
             _ => Err(io::Error::from(io::ErrorKind::NotConnected)),
         }
@@ -308,9 +393,11 @@ impl<W: Clone> Registry<W> {
                 continue;
             }
             match &mut slot.occupant {
-                Occupant::Vacant => {}
+                // Parked: what was reported before its watch ended, or of a file that is another by now.
+                Occupant::Vacant | Occupant::Parked => {}
                 Occupant::Watched(watched) => {
-                    out.extend(watched.get(direction).clone().map(Ready::Watch));
+                    let watch = watched.get(direction).as_ref();
+                    out.extend(watch.map(|watched| Ready::Watch(watched.watch.clone())));
                 }
                 Occupant::Registered(state) => {
                     state.get_mut(direction).set_ready(out);
@@ -330,10 +417,15 @@ impl<W: Clone> Registry<W> {
                 return;
             };
             let token = token(fd, slot.generation);
+            slot.left_behind = false;
             match &mut slot.occupant {
                 Occupant::Vacant => {}
+                Occupant::Parked => {
+                    slot.vacate();
+                }
                 Occupant::Watched(watched) => {
-                    let _ = driver.add(fd, token, interest_of(watched), Mode::Level);
+                    let (interest, mode) = how_of(watched);
+                    let _ = driver.add(fd, token, interest, mode);
                 }
                 Occupant::Registered(state) => {
                     if driver.add(fd, token, Interest::BOTH, Mode::Edge).is_err() {
@@ -369,10 +461,29 @@ impl<W: Clone> Registry<W> {
                 _ => None,
             })
             .flatten()
+            .map(|watched| &watched.watch)
+    }
+
+    /// Adds a descriptor that nobody waits for. If it was left behind, closed while a duplicate lived on, and has its number back (`dup2`),
+    /// the driver still knows it. Not in any other case: what the driver knows beside may be its own.
+    fn add(&self, driver: &mut Driver, fd: RawFd, token: Token, how: How) -> io::Result<()> {
+        match driver.add(fd, token, how.0, how.1) {
+            Err(error)
+                if error.kind() == io::ErrorKind::AlreadyExists
+                    && self.slot(fd).is_some_and(|slot| slot.left_behind) =>
+            {
+                driver.modify(fd, token, how.0, how.1)
+            }
+            result => result,
+        }
     }
 
     fn slot(&self, fd: RawFd) -> Option<&Slot<W>> {
         self.slots.get(usize::try_from(fd).ok()?)
+    }
+
+    fn taken_slot(&mut self, fd: RawFd) -> Option<&mut Slot<W>> {
+        self.slots.get_mut(usize::try_from(fd).ok()?)
     }
 
     fn occupant(&self, fd: RawFd) -> &Occupant<W> {
@@ -396,6 +507,7 @@ impl<W: Clone> Registry<W> {
         if index >= self.slots.len() {
             self.slots.resize_with(index + 1, || Slot {
                 generation: 0,
+                left_behind: false,
                 occupant: Occupant::Vacant,
             });
         }
@@ -421,7 +533,10 @@ impl<W> Occupant<W> {
     /// The watches, the reader's first.
     fn into_watches(self) -> Vec<W> {
         match self {
-            Self::Watched(watched) => watched.read.into_iter().chain(watched.write).collect(),
+            Self::Watched(watched) => {
+                let watched = watched.read.into_iter().chain(watched.write);
+                watched.map(|watched| watched.watch).collect()
+            }
             _ => Vec::new(),
         }
     }
@@ -429,9 +544,12 @@ impl<W> Occupant<W> {
 
 impl<W> Slot<W> {
     /// Sets the watch on one direction and returns the one before it. The caller has excluded a registered occupant.
-    fn occupy(&mut self, direction: Direction, watch: W) -> Option<W> {
+    fn occupy(&mut self, direction: Direction, watch: Watched<W>) -> Option<W> {
         match &mut self.occupant {
-            Occupant::Watched(watched) => watched.get_mut(direction).replace(watch),
+            Occupant::Watched(watched) => {
+                let replaced = watched.get_mut(direction).replace(watch)?;
+                Some(replaced.watch)
+            }
             _ => {
                 let mut watched = PerDirection {
                     read: None,
@@ -442,6 +560,18 @@ impl<W> Slot<W> {
                 None
             }
         }
+    }
+
+    /// Takes the watch on one direction, and says how the other one is watched, if it is.
+    fn take_watch(&mut self, direction: Direction) -> Option<(Watched<W>, Option<How>)> {
+        let Occupant::Watched(watched) = &mut self.occupant else {
+            return None;
+        };
+        let taken = watched.get_mut(direction).take()?;
+        let other = direction.other();
+        let remaining = watched.get(other).as_ref();
+        let how = remaining.map(|watched| (interest_in(other), mode_of(watched.lasting)));
+        Some((taken, how))
     }
 
     /// Empties the slot; events that are under way for its occupant are stale from here on.
@@ -481,26 +611,42 @@ fn interest_in(direction: Direction) -> Interest {
     }
 }
 
-fn interest_of<W>(watched: &PerDirection<Option<W>>) -> Interest {
-    Interest {
-        readable: watched.read.is_some(),
-        writable: watched.write.is_some(),
+/// What the driver is asked for, and how.
+type How = (Interest, Mode);
+
+fn mode_of(lasting: Lasting) -> Mode {
+    match lasting {
+        Lasting::Always => Mode::Level,
+        Lasting::Once => Mode::OneShot,
     }
 }
 
-/// Modifies a watched descriptor. If its owner closed it without removing the watch and the number was reused, the driver does not know
-/// the new file, which is then added.
-fn modify_or_add(
-    driver: &mut Driver,
-    fd: RawFd,
-    token: Token,
-    interest: Interest,
-) -> io::Result<()> {
-    match driver.modify(fd, token, interest, Mode::Level) {
+/// How a descriptor is watched whose other direction may be watched as well: the kernel has one mode for both, and what is ready once too
+/// often does no harm.
+fn together<W>(direction: Direction, lasting: Lasting, other: Option<&Watched<W>>) -> How {
+    match other {
+        None => (interest_in(direction), mode_of(lasting)),
+        Some(other) if other.lasting == lasting => (Interest::BOTH, mode_of(lasting)),
+        Some(_) => (Interest::BOTH, Mode::Level),
+    }
+}
+
+fn how_of<W>(watched: &PerDirection<Option<Watched<W>>>) -> How {
+    match (&watched.read, &watched.write) {
+        (Some(read), write) => together(Direction::Read, read.lasting, write.as_ref()),
+        (None, Some(write)) => together::<W>(Direction::Write, write.lasting, None),
+        (None, None) => (Interest::NONE, Mode::OneShot),
+    }
+}
+
+/// Modifies a descriptor that the driver should know. If its owner closed it without a word and the number was reused, the driver does not
+/// know the new file, which is then added: so the answer says.
+fn modify_or_add(driver: &mut Driver, fd: RawFd, token: Token, how: How) -> io::Result<bool> {
+    match driver.modify(fd, token, how.0, how.1) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            driver.add(fd, token, interest, Mode::Level)
+            driver.add(fd, token, how.0, how.1).map(|()| true)
         }
-        result => result,
+        result => result.map(|()| false),
     }
 }
 

@@ -13,6 +13,7 @@ use rustix::net::SocketAddrAny;
 use super::Attempt;
 use crate::address;
 use crate::entry::Holds;
+use crate::ffi::bytes::Spare;
 use crate::names;
 use crate::socket::{Method, Socket, accept, call, pair, unless_blocked};
 
@@ -22,7 +23,11 @@ pub(crate) struct Accept;
 impl Attempt for Accept {
     const DIRECTION: Direction = Direction::Read;
 
-    fn attempt<'py>(&mut self, socket: &Socket<'_, 'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    fn attempt<'py>(
+        &mut self,
+        socket: &Socket<'_, 'py>,
+        _: &Spare,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = socket.py();
         if let Some(fd) = acceptable(socket)? {
             let accepted = call(py, fd, accept)?;
@@ -148,7 +153,11 @@ fn has_no_room(error: &Bound<'_, PyAny>) -> bool {
 impl Attempt for Connect {
     const DIRECTION: Direction = Direction::Write;
 
-    fn attempt<'py>(&mut self, socket: &Socket<'_, 'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    fn attempt<'py>(
+        &mut self,
+        socket: &Socket<'_, 'py>,
+        _: &Spare,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
         match self.begun {
             false => self.begin(socket),
             true => self.finish(socket),
@@ -171,7 +180,11 @@ pub(crate) struct Writable {
 impl Attempt for Writable {
     const DIRECTION: Direction = Direction::Write;
 
-    fn attempt<'py>(&mut self, socket: &Socket<'_, 'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    fn attempt<'py>(
+        &mut self,
+        socket: &Socket<'_, 'py>,
+        _: &Spare,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = socket.py();
         let is_over = std::mem::replace(&mut self.waited, true);
         Ok(is_over.then(|| py.None().into_bound(py)))

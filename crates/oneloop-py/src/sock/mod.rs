@@ -18,6 +18,7 @@ pub(crate) use self::connection::{Accept, Connect, Writable};
 pub(crate) use self::receive::{Receive, ReceiveFrom, ReceiveFromInto, ReceiveInto};
 pub(crate) use self::send::{SendAll, SendTo};
 
+use std::cell::Cell;
 use std::os::fd::RawFd;
 use std::rc::{Rc, Weak};
 use std::task::Poll;
@@ -25,10 +26,12 @@ use std::task::Poll;
 use oneloop::engine::{Direction, EventLoop};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::PyInt;
 
 use crate::awaitable::{self, Turn, Work};
 use crate::entry::{Holds, RunsEntries};
 use crate::errors;
+use crate::ffi::bytes::Spare;
 use crate::names;
 use crate::sleepers::Sleeper;
 use crate::socket::{self, Socket};
@@ -39,11 +42,15 @@ pub(crate) trait Attempt: Holds {
     /// What the socket has to be ready for.
     const DIRECTION: Direction;
 
-    /// Tries; `None` if that would block.
+    /// Tries; `None` if that would block. `spare` is the loop's memory to receive into.
     ///
     /// # Errors
     /// What the attempt failed with, for the caller of the method.
-    fn attempt<'py>(&mut self, socket: &Socket<'_, 'py>) -> PyResult<Option<Bound<'py, PyAny>>>;
+    fn attempt<'py>(
+        &mut self,
+        socket: &Socket<'_, 'py>,
+        spare: &Spare,
+    ) -> PyResult<Option<Bound<'py, PyAny>>>;
 }
 
 /// The coroutine of a `sock_*` method of this name.
@@ -89,12 +96,18 @@ impl<H: RunsEntries, A: Attempt> Call<H, A> {
             check(sock, engine.host().is_debugging())?;
         }
         // Over when its coroutine was woken; should anybody else poll, it ends here.
-        drop(self.wait.take());
-        if let Some(result) = self.attempt.attempt(&Socket::new(sock))? {
+        if let Some(wait) = self.wait.take() {
+            wait.end(py, &engine);
+        }
+        let socket = Socket::new(sock);
+        if let Some(result) = self.attempt.attempt(&socket, engine.host().spare())? {
             return Ok(Some(result));
         }
-        let number = sock.call_method0(names::fileno(py))?;
-        let fd = watch::descriptor(&number)?;
+        let number = socket.fileno()?;
+        let fd = match number.cast_exact::<PyInt>().map(|number| number.extract()) {
+            Ok(Ok(fd @ 0..)) => fd,
+            _ => watch::descriptor(&number)?,
+        };
         engine.host().claims().ensure_free(py, fd, &number)?;
         if engine.is_closed() {
             return Err(errors::closed());
@@ -106,6 +119,7 @@ impl<H: RunsEntries, A: Attempt> Call<H, A> {
             fd,
             direction: A::DIRECTION,
             sleeper,
+            is_over: Cell::new(false),
         });
         Ok(None)
     }
@@ -147,10 +161,22 @@ struct Wait<H: RunsEntries> {
     fd: RawFd,
     direction: Direction,
     sleeper: Sleeper,
+    is_over: Cell<bool>,
+}
+
+impl<H: RunsEntries> Wait<H> {
+    /// What dropping it does, for who has at hand what that has to ask for.
+    fn end(self, py: Python<'_>, engine: &EventLoop<H>) {
+        self.is_over.set(true);
+        watch::leave(py, engine, self.fd, self.direction, self.sleeper);
+    }
 }
 
 impl<H: RunsEntries> Drop for Wait<H> {
     fn drop(&mut self) {
+        if self.is_over.get() {
+            return;
+        }
         if let Some(engine) = self.engine.upgrade() {
             // While the interpreter exits PyO3 lets nobody in; then the loop goes, too, and nobody waits any more.
             let _ = Python::try_attach(|py| {

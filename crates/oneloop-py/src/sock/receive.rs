@@ -14,7 +14,8 @@ use super::Attempt;
 use crate::address;
 use crate::entry::Holds;
 use crate::ffi::buffer::View;
-use crate::ffi::{bytes, descriptor};
+use crate::ffi::bytes::Spare;
+use crate::ffi::descriptor;
 use crate::socket::{Method, Socket, call, pair, settled};
 
 /// `recv(n)`.
@@ -25,11 +26,15 @@ pub(crate) struct Receive {
 impl Attempt for Receive {
     const DIRECTION: Direction = Direction::Read;
 
-    fn attempt<'py>(&mut self, socket: &Socket<'_, 'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    fn attempt<'py>(
+        &mut self,
+        socket: &Socket<'_, 'py>,
+        spare: &Spare,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = socket.py();
         let n = self.n.bind(py);
         if let (Some(size), Some(fd)) = (size(n), socket.direct(Method::Recv)?) {
-            let received = received(py, fd, size, |fd, memory| {
+            let received = received(spare, py, fd, size, |fd, memory| {
                 let ((filled, _), _) = rustix::net::recv(fd, memory, RecvFlags::DONTWAIT)?;
                 Ok(filled)
             })?;
@@ -53,14 +58,18 @@ pub(crate) struct ReceiveFrom {
 impl Attempt for ReceiveFrom {
     const DIRECTION: Direction = Direction::Read;
 
-    fn attempt<'py>(&mut self, socket: &Socket<'_, 'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    fn attempt<'py>(
+        &mut self,
+        socket: &Socket<'_, 'py>,
+        spare: &Spare,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = socket.py();
         let bufsize = self.bufsize.bind(py);
         if let Some(size) = size(bufsize)
             && let Some(fd) = socket.direct_with_address(Method::RecvFrom)?
         {
             let mut sender = None;
-            let received = filled(py, fd, size, |fd, memory| {
+            let received = filled(spare, py, fd, size, |fd, memory| {
                 let ((filled, _), _, from) =
                     rustix::net::recvfrom(fd, memory, RecvFlags::DONTWAIT)?;
                 sender = from;
@@ -89,7 +98,11 @@ pub(crate) struct ReceiveInto {
 impl Attempt for ReceiveInto {
     const DIRECTION: Direction = Direction::Read;
 
-    fn attempt<'py>(&mut self, socket: &Socket<'_, 'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    fn attempt<'py>(
+        &mut self,
+        socket: &Socket<'_, 'py>,
+        _: &Spare,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = socket.py();
         let buffer = self.buffer.bind(py);
         if let Some(fd) = socket.direct(Method::RecvInto)?
@@ -125,7 +138,11 @@ pub(crate) struct ReceiveFromInto {
 impl Attempt for ReceiveFromInto {
     const DIRECTION: Direction = Direction::Read;
 
-    fn attempt<'py>(&mut self, socket: &Socket<'_, 'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    fn attempt<'py>(
+        &mut self,
+        socket: &Socket<'_, 'py>,
+        _: &Spare,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = socket.py();
         let buffer = self.buffer.bind(py);
         // asyncio's own way to say so: for memory of larger items than bytes it is their number.
@@ -178,6 +195,7 @@ fn writable<'py>(buffer: &Bound<'py, PyAny>) -> Option<View<'py>> {
 
 /// At most `size` bytes from a stream; none at all if none are asked for, as with Python's method.
 fn received<'py, F>(
+    spare: &Spare,
     py: Python<'py>,
     fd: RawFd,
     size: usize,
@@ -189,10 +207,11 @@ where
     if size == 0 {
         return Ok(Some(PyBytes::new(py, b"")));
     }
-    filled(py, fd, size, receive)
+    filled(spare, py, fd, size, receive)
 }
 
 fn filled<'py, F>(
+    spare: &Spare,
     py: Python<'py>,
     fd: RawFd,
     size: usize,
@@ -201,7 +220,7 @@ fn filled<'py, F>(
 where
     F: for<'a> FnMut(BorrowedFd<'_>, &'a mut [MaybeUninit<u8>]) -> rustix::io::Result<&'a mut [u8]>,
 {
-    let result = bytes::filled(py, size, |memory| {
+    let result = spare.filled(py, size, |memory| {
         // Interrupted it never is: it does not block.
         descriptor::with(fd, |fd| receive(fd, memory).map_err(io::Error::from))
     })?;

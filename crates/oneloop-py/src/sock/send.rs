@@ -8,6 +8,7 @@ use rustix::net::SendFlags;
 use super::Attempt;
 use crate::entry::Holds;
 use crate::ffi::buffer::{self, View};
+use crate::ffi::bytes::Spare;
 use crate::names;
 use crate::socket::{Method, Socket, call};
 
@@ -70,7 +71,11 @@ impl SendAll {
 impl Attempt for SendAll {
     const DIRECTION: Direction = Direction::Write;
 
-    fn attempt<'py>(&mut self, socket: &Socket<'_, 'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    fn attempt<'py>(
+        &mut self,
+        socket: &Socket<'_, 'py>,
+        _: &Spare,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = socket.py();
         let is_all = match self.send_directly(socket)? {
             Some(is_all) => is_all,
@@ -107,7 +112,11 @@ pub(crate) struct SendTo {
 impl Attempt for SendTo {
     const DIRECTION: Direction = Direction::Write;
 
-    fn attempt<'py>(&mut self, socket: &Socket<'_, 'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    fn attempt<'py>(
+        &mut self,
+        socket: &Socket<'_, 'py>,
+        _: &Spare,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = socket.py();
         let (data, address) = (self.data.bind(py), self.address.bind(py));
         socket.ask(names::sendto(py), (data, address))

@@ -3,6 +3,7 @@
 //! The model knows what each file could do now (its peer wrote, or closed) and who waits for it. After every poll, what is delivered must be
 //! exactly that: nothing missing, nothing to an owner of the past.
 
+use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
@@ -31,6 +32,10 @@ enum Operation {
     /// The same with a duplicate that keeps the file alive in the driver's set.
     CloseKeepingDuplicate(usize),
     Watch(usize, Direction),
+    /// For one event, after which the driver still knows the descriptor.
+    WatchOnce(usize, Direction),
+    /// Gives the number to a duplicate that an earlier `CloseKeepingDuplicate` left.
+    Revive(usize),
     Unwatch(usize, Direction),
     Register(usize),
     Deregister(usize, Ending),
@@ -84,6 +89,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => place().prop_map(CloseUnsaid),
         1 => place().prop_map(CloseKeepingDuplicate),
         6 => (place(), direction()).prop_map(|(place, direction)| Watch(place, direction)),
+        6 => (place(), direction()).prop_map(|(place, direction)| WatchOnce(place, direction)),
+        2 => place().prop_map(Revive),
         4 => (place(), direction()).prop_map(|(place, direction)| Unwatch(place, direction)),
         4 => place().prop_map(Register),
         2 => (place(), ending()).prop_map(|(place, ending)| Deregister(place, ending)),
@@ -156,6 +163,8 @@ struct Bench {
     /// Numbers that were closed with a watch on them. Such a watch is its owner's mistake: it stays on the number, as in asyncio.
     abused: Vec<(i32, [Option<u32>; 2])>,
     ended: Vec<Token>,
+    /// The watches that are for one event.
+    once: HashSet<u32>,
 }
 
 impl Bench {
@@ -168,6 +177,7 @@ impl Bench {
             zombies: Vec::new(),
             abused: Vec::new(),
             ended: Vec::new(),
+            once: HashSet::new(),
         })
     }
 
@@ -192,7 +202,9 @@ impl Bench {
             }
             Operation::CloseUnsaid(place) => self.abuse(place, false)?,
             Operation::CloseKeepingDuplicate(place) => self.abuse(place, true)?,
-            Operation::Watch(place, direction) => self.watch(place, direction),
+            Operation::Watch(place, direction) => self.watch(place, direction, false),
+            Operation::WatchOnce(place, direction) => self.watch(place, direction, true),
+            Operation::Revive(place) => self.revive(place)?,
             Operation::Unwatch(place, direction) => self.unwatch(place, direction),
             Operation::Register(place) => self.register(place),
             Operation::Deregister(place, ending) => self.deregister(place, ending)?,
@@ -265,9 +277,9 @@ impl Bench {
     }
 
     fn abuse(&mut self, place: usize, keep_duplicate: bool) -> std::io::Result<()> {
-        // Only the user's own descriptors are watched and can be closed like that; what Rust code registered it owns.
-        let is_watched = |file: &mut File| matches!(file.standing, Standing::Watched(_));
-        let Some(file) = self.files[place].take_if(is_watched) else {
+        // Only the user's own descriptors are watched, or parked, and can be closed like that; what Rust code registered it owns.
+        let is_users = |file: &mut File| !matches!(file.standing, Standing::Registered(_));
+        let Some(file) = self.files[place].take_if(is_users) else {
             return Ok(());
         };
         if let Standing::Watched(watches) = file.standing {
@@ -279,14 +291,47 @@ impl Bench {
         Ok(())
     }
 
-    fn watch(&mut self, place: usize, direction: Direction) {
+    /// An open descriptor is closed as its owner should, and its number is a duplicate's of a file that was closed under its watch.
+    fn revive(&mut self, place: usize) -> std::io::Result<()> {
+        let Some(mut file) = self.files[place].take() else {
+            return Ok(());
+        };
+        self.forget(&mut file);
+        let Some(duplicate) = self.zombies.first() else {
+            self.files[place] = Some(file);
+            return Ok(());
+        };
+        rustix::net::shutdown(&file.ours, rustix::net::Shutdown::Both)?;
+        let mut number = std::os::fd::OwnedFd::from(file.ours);
+        rustix::io::dup2(duplicate, &mut number)?;
+        file.ours = number.into();
+        // What was written to it is read, and its own peer is gone: it is at its end.
+        file.peer = None;
+        file.readable = false;
+        self.files[place] = Some(file);
+        Ok(())
+    }
+
+    fn watch(&mut self, place: usize, direction: Direction, once: bool) {
         let Some(file) = &mut self.files[place] else {
             return;
         };
         self.next_watch += 1;
-        let result = self
-            .registry
-            .watch(&mut self.driver, file.fd(), direction, self.next_watch);
+        if once {
+            self.once.insert(self.next_watch);
+        }
+        let put = match once {
+            false => Registry::watch,
+            true => Registry::watch_once,
+        };
+        let fd = file.fd();
+        let result = put(
+            &mut self.registry,
+            &mut self.driver,
+            fd,
+            direction,
+            self.next_watch,
+        );
         let mut watches = match file.standing {
             Standing::Registered(_) => {
                 let (error, watch) = result.expect_err("a stream has it");
@@ -438,6 +483,7 @@ impl Bench {
             }
         }
         self.check_watches(&watches);
+        self.park(&watches);
         self.check_registrations();
         self.check_ended();
         assert!(!stale || !self.zombies.is_empty(), "stale without a cause");
@@ -469,6 +515,26 @@ impl Bench {
                 expected.contains(watch) || excused,
                 "watch {watch} is not due"
             );
+        }
+    }
+
+    /// Whoever gets the event of a watch that was for one parks it.
+    fn park(&mut self, delivered: &[u32]) {
+        for file in self.files.iter_mut().flatten() {
+            let fd = file.fd();
+            let Standing::Watched(watches) = &mut file.standing else {
+                continue;
+            };
+            for direction in Direction::BOTH {
+                let due = |watch: &mut u32| delivered.contains(watch) && self.once.contains(watch);
+                if let Some(watch) = watches[direction as usize].take_if(due) {
+                    let parked = self.registry.park(&mut self.driver, fd, direction);
+                    assert_eq!(parked, Some(watch));
+                }
+            }
+            if *watches == [None; 2] {
+                file.standing = Standing::Nothing;
+            }
         }
     }
 

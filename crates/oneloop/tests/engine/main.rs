@@ -9,3 +9,4 @@ mod stale_events;
 mod threads;
 mod tick_order;
 mod wakers;
+mod watching_once;
