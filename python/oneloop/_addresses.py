@@ -37,9 +37,9 @@ async def resolve(
         OSError: what ``loop.getaddrinfo()`` raises.
     """
     host, port = address[:2]
-    literal = _literal(host, port, family, kind, proto, *address[2:])
-    if literal is not None:
-        return [literal]
+    found = literal(host, port, family, kind, proto, *address[2:])
+    if found is not None:
+        return [found]
     return await loop.getaddrinfo(host, port, family=family, type=kind, proto=proto, flags=flags)
 
 
@@ -60,10 +60,10 @@ def interleave(infos: Iterable[AddressInfo], first: int) -> list[AddressInfo]:
     return [*head, *(info for info in turns if info is not None)]
 
 
-def _literal(
+def literal(
     host: Any, port: Any, family: int, kind: int, proto: int, flowinfo: Any = 0, scope_id: Any = 0
 ) -> AddressInfo | None:
-    """What ``getaddrinfo()`` would answer, if neither a name nor a zone is to be looked up in the address."""
+    """Return what ``getaddrinfo()`` would answer, if neither a name nor a zone is to be looked up in the address."""
     proto_of_type = _PROTOCOL_OF_TYPE.get(kind)
     if host is None or proto_of_type is None or proto not in (0, socket.IPPROTO_TCP, socket.IPPROTO_UDP):
         return None

@@ -25,6 +25,7 @@ from ._checks import (
     require_stream_socket,
     require_unix_socket,
 )
+from ._sockets import Sockets
 from ._tls import Tls
 
 _ProtocolT = TypeVar("_ProtocolT", bound=asyncio.BaseProtocol)
@@ -113,14 +114,20 @@ class Connections(Tls):
         if host is not None or port is not None:
             if sock is not None:
                 raise ValueError("host/port and sock can not be specified at the same time")
-            hints = {"family": family, "proto": proto, "flags": flags}
-            infos = await self._resolve_or_fail((host, port), hints)
-            local_infos = None if local_addr is None else await self._resolve_or_fail(local_addr, hints)
-            if interleave is None and happy_eyeballs_delay is not None:
-                interleave = 1
-            if interleave:
-                infos = _addresses.interleave(infos, interleave)
-            sock = await self._connect(infos, local_infos, happy_eyeballs_delay, all_errors)
+            literal = None
+            if local_addr is None and happy_eyeballs_delay is None and not all_errors and self._connects_itself():
+                literal = _addresses.literal(host, port, family, socket.SOCK_STREAM, proto)
+            if literal is not None:
+                sock = await self._connect_literal(literal)
+            else:
+                hints = {"family": family, "proto": proto, "flags": flags}
+                infos = await self._resolve_or_fail((host, port), hints)
+                local_infos = None if local_addr is None else await self._resolve_or_fail(local_addr, hints)
+                if interleave is None and happy_eyeballs_delay is not None:
+                    interleave = 1
+                if interleave:
+                    infos = _addresses.interleave(infos, interleave)
+                sock = await self._connect(infos, local_infos, happy_eyeballs_delay, all_errors)
         elif sock is None:
             raise ValueError("host and port was not specified and no sock specified")
         else:
@@ -280,6 +287,26 @@ class Connections(Tls):
         if not infos:
             raise OSError("getaddrinfo() returned empty list")
         return infos
+
+    def _connects_itself(self) -> bool:
+        """Whether ``sock_connect()`` is the loop's own: one in its place would have to be called."""
+        return type(self).sock_connect is Sockets.sock_connect and "sock_connect" not in self.__dict__
+
+    async def _connect_literal(self, info: AddressInfo) -> socket.socket:
+        """Connect to the one address that there is.
+
+        What ``_connect()`` does of one address, without resolving again what is resolved: programs connect to literals
+        more often than to all else.
+        """
+        family, kind, proto, _, address = info
+        sock = socket.socket(family, kind, proto)
+        try:
+            sock.setblocking(False)
+            await self._sock_connect(sock, address)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
 
     async def _connect(
         self,
