@@ -20,6 +20,7 @@ use crate::ffi::bytes::Spare;
 use crate::handle::Handle;
 use crate::signals::Signals;
 use crate::sleepers::Sleepers;
+use crate::transport::Turns;
 use crate::{server, transport, watch};
 
 /// A Python loop's engine.
@@ -43,6 +44,7 @@ pub(crate) struct PyHost {
     /// Which transport has which descriptor.
     pub(crate) claims: Claims,
     pub(crate) sleepers: Sleepers,
+    pub(crate) turns: Turns,
     /// What transports read into: one for all of them, since no Python runs while it is in use.
     pub(crate) read_buffer: Cell<Vec<u8>>,
     spare: Spare,
@@ -62,6 +64,7 @@ impl PyHost {
             origin_tracking: OriginTracking::default(),
             claims: Claims::default(),
             sleepers: Sleepers::default(),
+            turns: Turns::new(),
             read_buffer: Cell::default(),
             spare: Spare::default(),
         }
@@ -105,6 +108,14 @@ impl PyHost {
     /// What ends the run: `SystemExit`, `KeyboardInterrupt`, or what the exception handler raised.
     #[inline]
     pub(crate) fn run_attached(&self, py: Python<'_>, entry: Entry) -> PyResult<()> {
+        self.turns.begin();
+        let result = self.run_entry(py, entry);
+        self.turns.end(py);
+        result
+    }
+
+    #[inline]
+    fn run_entry(&self, py: Python<'_>, entry: Entry) -> PyResult<()> {
         match entry {
             Entry::Callback(handle) => self.run_callback(py, &handle),
             Entry::Call(call) => match self.debug.get() {

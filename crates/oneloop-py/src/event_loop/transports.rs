@@ -3,6 +3,7 @@
 use std::os::fd::RawFd;
 use std::rc::{Rc, Weak};
 
+use oneloop::engine::stream::Dispatch;
 use oneloop::engine::{Direction, Place};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -202,6 +203,26 @@ impl Port for LoopPort {
         {
             engine.note_io();
         }
+    }
+
+    fn write(&self, transport: &Bound<'_, PyAny>) -> Option<u32> {
+        let engine = self.engine(transport.py())?;
+        match engine.place() {
+            Place::Inside => engine.host().turns.write(transport),
+            Place::Stopped | Place::Outside => None,
+        }
+    }
+
+    fn wrote(&self, transport: &Bound<'_, PyAny>, dispatch: Dispatch) {
+        let Some(engine) = self.engine(transport.py()) else {
+            return;
+        };
+        match engine.place() {
+            Place::Inside => engine.host().turns.wrote(transport, dispatch),
+            Place::Stopped => {}
+            Place::Outside => return,
+        }
+        engine.note_io();
     }
 
     fn claim(&self, fd: RawFd, transport: &Bound<'_, PyAny>) -> PyResult<()> {

@@ -2,6 +2,7 @@
 
 use std::os::fd::RawFd;
 
+use oneloop::engine::stream::Dispatch;
 use oneloop::engine::{Direction, Place};
 use pyo3::prelude::*;
 
@@ -44,6 +45,13 @@ pub(crate) trait Port: Send + Sync {
 
     /// Bytes were sent, or a descriptor closed. For anybody.
     fn note_io(&self, py: Python<'_>);
+
+    /// The number of the loop's entry in which this transport is written to, if what is written may be held back until that ends. What
+    /// others have had held back is sent. For anybody.
+    fn write(&self, transport: &Bound<'_, PyAny>) -> Option<u32>;
+
+    /// As [`Port::note_io`], of bytes that this transport has sent. For anybody.
+    fn wrote(&self, transport: &Bound<'_, PyAny>, dispatch: Dispatch);
 
     /// Remembers that the descriptor is the transport's.
     ///

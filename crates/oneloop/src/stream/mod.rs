@@ -13,11 +13,14 @@
 //!
 //! Chunks are dropped inside its methods, so dropping one must call nobody.
 
+mod gather;
 mod queue;
 
 #[cfg(test)]
 mod tests;
 
+pub use self::gather::Dispatch;
+use self::gather::Gather;
 pub use self::queue::Queue;
 use crate::push::{Actions, Admission, Machine, Phase, State};
 
@@ -40,6 +43,7 @@ pub struct Stream<C> {
     /// The user said that no more will be written ([`Shape::Duplex`] only; a [`Shape::Sink`] closes instead).
     half_closed: bool,
     queue: Queue<C>,
+    gather: Gather,
 }
 
 impl<C: AsRef<[u8]>> Stream<C> {
@@ -50,6 +54,7 @@ impl<C: AsRef<[u8]>> Stream<C> {
             state: State::new(),
             half_closed: false,
             queue: Queue::new(),
+            gather: Gather::default(),
         }
     }
 
@@ -85,6 +90,12 @@ impl<C: AsRef<[u8]>> Stream<C> {
             true => Admission::Send,
             false => Admission::Queue,
         }
+    }
+
+    /// How a piece is to be sent that is [admitted](Admission::Send) in that turn of the owner's.
+    #[inline]
+    pub fn dispatch(&mut self, turn: u32) -> Dispatch {
+        self.gather.write(turn)
     }
 
     /// Queues what is left of a chunk after its first `sent` bytes.

@@ -21,6 +21,7 @@ use rustix::io::Errno;
 use super::base::{Parts, Reads, Transport};
 use super::chunk::Chunk;
 use super::endpoint::{Descriptor, Endpoint};
+use super::gathering;
 use super::kind::Kind;
 use super::port::Port;
 use super::protocol;
@@ -40,6 +41,8 @@ pub(super) type StreamTransport = Transport<Streaming>;
 pub(super) struct Streaming {
     shape: Shape,
     stream: RefCell<Stream<Chunk>>,
+    /// Whether the system can hold back what is sent until more comes; `None` before anybody has wanted that.
+    gathers: Cell<Option<bool>>,
     /// Whether the protocol is an `asyncio.BufferedProtocol`.
     is_buffered: Cell<bool>,
     /// While the socket is lent to `sendfile`: the future of its being empty.
@@ -104,6 +107,17 @@ pub(crate) fn connect<'py>(
     })
 }
 
+/// Has the system send what it holds back of a transport's.
+pub(super) fn send_held(object: &Bound<'_, PyAny>) {
+    if let Some(transport) = payload(object) {
+        // A descriptor that is closed by now was sent on by that.
+        let _ = transport.system_call(object.py(), |fd| {
+            gathering::send_on(fd);
+            Ok(())
+        });
+    }
+}
+
 /// Tells a server of ours (`oneloop._server`) of a connection.
 fn attach(server: &Bound<'_, PyAny>, transport: &Bound<'_, PyAny>) -> PyResult<()> {
     call::method(names::_attach(server.py()), [server, transport]).map(drop)
@@ -114,6 +128,7 @@ impl Streaming {
         Self {
             shape,
             stream: RefCell::new(Stream::new(shape)),
+            gathers: Cell::new(None),
             is_buffered: Cell::new(false),
             all_sent: Slot::new(None),
         }

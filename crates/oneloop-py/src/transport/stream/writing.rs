@@ -3,19 +3,24 @@
 use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
 
-use oneloop::engine::stream::{Admission, Shape, Stream};
+use oneloop::engine::stream::{Admission, Dispatch, Shape, Stream};
 use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
-use rustix::net::{SendAncillaryBuffer, Shutdown, send, sendmsg, shutdown};
+use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendFlags, Shutdown, send, sendmsg, shutdown};
 
 use super::super::chunk::{self, Data};
 use super::super::endpoint::SEND;
+use super::super::gathering;
 use super::StreamTransport;
 use super::reading::is_momentary;
 use crate::errors;
 
 /// How many pieces go into one system call: the kernel's own limit.
 const MOST_PIECES: usize = 1024;
+
+/// From this size on a piece goes out at once: sending it with the next one saves nothing.
+const LARGE: usize = 32 * 1024;
 
 impl StreamTransport {
     /// Follows `asyncio.WriteTransport.write`.
@@ -39,7 +44,7 @@ impl StreamTransport {
         match self.machine(Stream::admit) {
             Admission::Discard { warn } => self.discarded(object.py(), warn),
             Admission::Queue => self.queue(object, data, 0),
-            Admission::Send => match self.send(object.py(), data.bytes()) {
+            Admission::Send => match self.send(object, data.bytes()) {
                 Ok(sent) if sent == data.bytes().len() => Ok(()),
                 Ok(sent) => self.queue(object, data, sent),
                 Err(error) => {
@@ -124,15 +129,43 @@ impl StreamTransport {
     }
 
     /// Sends at once what can be; how much that was.
-    fn send(&self, py: Python<'_>, bytes: &[u8]) -> PyResult<usize> {
-        match self.system_call(py, |fd| send_piece(fd, self.kind.shape(), bytes))? {
+    fn send(&self, object: &Bound<'_, PyAny>, bytes: &[u8]) -> PyResult<usize> {
+        let py = object.py();
+        let dispatch = self.dispatch(object, bytes.len());
+        let shape = self.kind.shape();
+        let flags = gathering::flags(dispatch);
+        match self.system_call(py, |fd| send_piece(fd, shape, bytes, flags))? {
             Ok(sent) => {
-                self.port.note_io(py);
+                self.port.wrote(object, dispatch);
                 Ok(sent)
             }
             Err(error) if is_momentary(&error) => Ok(0),
+            Err(error) if dispatch == Dispatch::Held && is_refused(&error) => {
+                self.kind.gathers.set(Some(false));
+                self.send(object, bytes)
+            }
             Err(error) => Err(errors::from_io(py, error)),
         }
+    }
+
+    /// How to send a piece of that size: held back if more is expected before the loop's entry ends, and the system can do so.
+    #[inline]
+    fn dispatch(&self, object: &Bound<'_, PyAny>, size: usize) -> Dispatch {
+        let Some(turn) = self.port.write(object) else {
+            return Dispatch::Now;
+        };
+        match self.machine(|stream| stream.dispatch(turn)) {
+            Dispatch::Held if size < LARGE && self.gathers(object.py()) => Dispatch::Held,
+            _ => Dispatch::Now,
+        }
+    }
+
+    fn gathers(&self, py: Python<'_>) -> bool {
+        let ask = || self.endpoint.with(py, |fd| Ok(gathering::is_possible(fd)));
+        let gathers = self.kind.gathers.get();
+        let gathers = gathers.unwrap_or_else(|| ask().unwrap_or(false));
+        self.kind.gathers.set(Some(gathers));
+        gathers
     }
 
     fn queue(&self, object: &Bound<'_, PyAny>, data: Data<'_>, sent: usize) -> PyResult<()> {
@@ -175,7 +208,7 @@ fn send_pieces<'a>(
         return Ok(0);
     };
     let Some(second) = pieces.next() else {
-        return send_piece(fd, shape, first);
+        return send_piece(fd, shape, first, SEND);
     };
     let mut slices = vec![IoSlice::new(first), IoSlice::new(second)];
     slices.extend(pieces.take(MOST_PIECES - 2).map(IoSlice::new));
@@ -185,11 +218,25 @@ fn send_pieces<'a>(
     })
 }
 
-fn send_piece(fd: BorrowedFd<'_>, shape: Shape, piece: &[u8]) -> io::Result<usize> {
+fn send_piece(
+    fd: BorrowedFd<'_>,
+    shape: Shape,
+    piece: &[u8],
+    flags: SendFlags,
+) -> io::Result<usize> {
     Ok(match shape {
-        Shape::Duplex => send(fd, piece, SEND)?,
+        Shape::Duplex => send(fd, piece, flags)?,
         Shape::Source | Shape::Sink => rustix::io::write(fd, piece)?,
     })
+}
+
+/// Whether a system that claims to know everything about TCP (a sandbox's) does not know that bytes can be held back.
+#[cold]
+fn is_refused(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::INVAL | Errno::OPNOTSUPP)
+    )
 }
 
 /// asyncio's words for what cannot be written.
