@@ -41,14 +41,16 @@ PYTHON_TABLE = """
     names <- claims, address
     errors, ffi <- socket
     names, ffi, handle <- direct
+    names, ffi <- streams
     claims, waiters, direct <- entry
     errors, ffi <- overrides <- clock <- handle
     names, ffi <- wakeup <- signals
     handle, clock <- debug
     entry, debug <- watch, process, signals, task, awaitable
-    watch, awaitable, address, socket <- sock, transport, streams, dns
+    watch, awaitable, address, socket <- sock, transport, dns
+    streams <- transport
     watch, transport <- server
-    sock, transport, streams, server, process, signals, dns, task <- host <- run <- event_loop
+    sock, transport, server, process, signals, dns, task <- host <- run <- event_loop
 """
 # The one knot: `Reactor` hands out the executor as what it is, since spawning through the trait would need a type
 # parameter, which an object-safe trait cannot have; the executor reaches its loop through the trait.

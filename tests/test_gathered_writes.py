@@ -1,8 +1,8 @@
 # mypy: allow-untyped-defs, allow-untyped-calls, no-check-untyped-defs
 """Several writes in one callback leave together, and nobody who does not look for it can tell.
 
-On TCP the system is asked to hold back what is written while more is expected before the callback ends. When it has ended everything is on
-its way, and at no time does the transport itself keep what the system would have taken.
+On TCP the system is asked to hold back what is written while more is expected before the callback ends. When it has
+ended everything is on its way, and at no time does the transport itself keep what the system would have taken.
 """
 
 import os
@@ -70,7 +70,8 @@ def looks_of_a_head_and_a_body(oneloop):
 
 @pytest.mark.skipif(not ON_LINUX, reason="only Linux can be asked to hold bytes back")
 def test_a_head_leaves_with_its_body(oneloop):
-    # The system itself lets go of the head after a fifth of a second: a machine that stands still for so long hides what is shown.
+    # The system itself lets go of the head after a fifth of a second: a machine that stands still for so long hides
+    # what is shown.
     assert any(looks_of_a_head_and_a_body(oneloop)[0] is False for _ in range(20))
 
 

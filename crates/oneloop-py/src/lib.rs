@@ -21,6 +21,7 @@ mod signals;
 mod sleepers;
 mod sock;
 mod socket;
+mod streams;
 mod task;
 mod transport;
 mod waiters;
@@ -48,6 +49,7 @@ mod _core {
         crate::awaitable::add_type(module)?;
         crate::event_loop::add_methods(py)?;
         crate::direct::learn_sign(py)?;
+        crate::streams::learn(py)?;
         crate::overrides::remember(&py.get_type::<Loop>())?;
         crate::task::detect_convention(py)?;
         crate::socket::remember(py)?;

@@ -33,6 +33,7 @@ macro_rules! imports {
 }
 
 strings! {
+    __code__,
     __init__,
     __module__,
     __new__,
@@ -41,20 +42,29 @@ strings! {
     _asyncgen_firstiter_hook,
     _asyncio_future_blocking,
     _attach,
+    _buffer,
     _call_connection_lost,
     _callback,
     _check_handshake_timeout,
     _check_shutdown_timeout,
     _detach,
+    _eof,
     _force_close,
     _get_running_loop,
     _is_debug_mode,
+    _limit,
     _log_destroy_pending,
+    _paused,
     _proceed,
     _read_ready,
     _sendto_ready,
     _set_running_loop,
     _source_traceback,
+    _stream_reader,
+    _stream_reader_wr,
+    _transport,
+    _waiter,
+    _wakeup_waiter,
     _warn_unawaited_coroutine,
     _write_ready,
     abort,
@@ -74,6 +84,7 @@ strings! {
     close,
     co_filename,
     co_name,
+    co_names,
     compression,
     connect,
     connection_lost,
@@ -96,6 +107,8 @@ strings! {
     f_code,
     f_lineno,
     family,
+    feed_data,
+    fget,
     fileno,
     get_buffer,
     get_debug,
@@ -193,6 +206,8 @@ imports! {
     read_transport_class: PyType = "asyncio", "ReadTransport";
     write_transport_class: PyType = "asyncio", "WriteTransport";
     buffered_protocol: PyType = "asyncio", "BufferedProtocol";
+    stream_reader_class: PyType = "asyncio", "StreamReader";
+    stream_reader_protocol: PyType = "asyncio", "StreamReaderProtocol";
     socket_class: PyAny = "socket", "socket";
     inet_ntop: PyAny = "socket", "inet_ntop";
     sol_socket: PyAny = "socket", "SOL_SOCKET";

@@ -14,8 +14,10 @@
 pub(crate) mod arguments;
 pub(crate) mod attached;
 pub(crate) mod audit;
+pub(crate) mod bound_method;
 pub(crate) mod buffer;
 pub(crate) mod builtin;
+pub(crate) mod bytearray;
 pub(crate) mod bytes;
 pub(crate) mod call;
 pub(crate) mod context;
@@ -30,3 +32,4 @@ pub(crate) mod raw_type;
 pub(crate) mod signals;
 pub(crate) mod slot;
 pub(crate) mod thread;
+pub(crate) mod weak;

@@ -43,6 +43,8 @@ pub(super) struct Streaming {
     stream: RefCell<Stream<Chunk>>,
     /// Whether the system can hold back what is sent until more comes; `None` before anybody has wanted that.
     gathers: Cell<Option<bool>>,
+    /// How much the last read brought.
+    last_read: Cell<usize>,
     /// Whether the protocol is an `asyncio.BufferedProtocol`.
     is_buffered: Cell<bool>,
     /// While the socket is lent to `sendfile`: the future of its being empty.
@@ -129,6 +131,7 @@ impl Streaming {
             shape,
             stream: RefCell::new(Stream::new(shape)),
             gathers: Cell::new(None),
+            last_read: Cell::new(0),
             is_buffered: Cell::new(false),
             all_sent: Slot::new(None),
         }

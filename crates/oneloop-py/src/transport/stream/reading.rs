@@ -15,6 +15,21 @@ use crate::errors;
 use crate::ffi::buffer::View;
 use crate::ffi::bytes;
 use crate::names;
+use crate::streams::{self, Fed};
+
+/// From here on memory that is mostly filled costs less than a copy.
+const LARGE: usize = 32 * 1024;
+
+/// How much is read at most, as asyncio's.
+const MOST: usize = 256 * 1024;
+
+/// What a read has brought.
+enum News<'py> {
+    /// Bytes for the protocol; none is the end.
+    Data(Bound<'py, PyBytes>),
+    /// Bytes that its reader has by now.
+    Fed(PyResult<Fed<'py>>),
+}
 
 impl StreamTransport {
     /// Reads once and tells the protocol.
@@ -38,15 +53,19 @@ impl StreamTransport {
         object: &Bound<'py, PyAny>,
         protocol: &Bound<'py, PyAny>,
     ) -> PyResult<()> {
-        let data = match self.read(object.py()) {
-            Ok(Some(data)) => data,
+        let news = match self.kind.last_read.get() {
+            size if size >= LARGE && !streams::may_feed(protocol) => self.read_much(object.py()),
+            _ => self.read(object.py(), Some(protocol)),
+        };
+        let told = match news {
+            Ok(Some(News::Data(data))) if data.as_bytes().is_empty() => {
+                return self.peer_ended(object, protocol);
+            }
+            Ok(Some(News::Data(data))) => protocol::data_received(protocol, data.as_any()),
+            Ok(Some(News::Fed(fed))) => fed.and_then(Fed::tell),
             Ok(None) => return Ok(()),
             Err(error) => return self.fail(object, error, self.kind.read_failed()),
         };
-        if data.as_bytes().is_empty() {
-            return self.peer_ended(object, protocol);
-        }
-        let told = protocol::data_received(protocol, data.as_any());
         self.blame_protocol(
             object,
             told,
@@ -54,8 +73,12 @@ impl StreamTransport {
         )
     }
 
-    /// What has come, in one call; empty is the end. `None` if there is nothing yet.
-    fn read<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    /// What has come, in one call; no data is the end. `None` if there is nothing yet. `reader` may be fed directly.
+    fn read<'py>(
+        &self,
+        py: Python<'py>,
+        reader: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Option<News<'py>>> {
         let mut buffer = self.port.take_buffer(py);
         let result = self.system_call(py, |fd| {
             let room = spare_capacity(&mut buffer);
@@ -64,15 +87,40 @@ impl StreamTransport {
                 Shape::Source | Shape::Sink => rustix::io::read(fd, room)?,
             })
         });
-        let data = match result {
-            Ok(Ok(_)) => bytes::copied(py, &buffer).map(Some),
+        let news = match result {
+            Ok(Ok(_)) => {
+                self.kind.last_read.set(buffer.len());
+                let reader = reader.filter(|_| !buffer.is_empty());
+                match reader.and_then(|reader| streams::feed(reader, &buffer)) {
+                    Some(fed) => Ok(Some(News::Fed(fed))),
+                    None => bytes::copied(py, &buffer).map(|data| Some(News::Data(data))),
+                }
+            }
             Ok(Err(error)) if is_momentary(&error) => Ok(None),
             Ok(Err(error)) => Err(errors::from_io(py, error)),
             Err(error) => Err(error),
         };
         buffer.clear();
         self.port.return_buffer(py, buffer);
-        data
+        news
+    }
+
+    /// As [`read`](Self::read) where much came the last time, and so again, probably: it is not copied.
+    fn read_much<'py>(&self, py: Python<'py>) -> PyResult<Option<News<'py>>> {
+        let size = self.kind.last_read.get().saturating_mul(2).min(MOST);
+        self.endpoint.check(py)?;
+        let result = bytes::filled(py, size, |memory| {
+            self.endpoint
+                .with(py, |fd| Ok(recv(fd, memory, RecvFlags::DONTWAIT)?.0.0))
+        })?;
+        match result {
+            Ok(data) => {
+                self.kind.last_read.set(data.as_bytes().len());
+                Ok(Some(News::Data(data)))
+            }
+            Err(error) if is_momentary(&error) => Ok(None),
+            Err(error) => Err(errors::from_io(py, error)),
+        }
     }
 
     fn receive_into<'py>(
@@ -139,9 +187,9 @@ impl StreamTransport {
         protocol: &Bound<'py, PyAny>,
     ) -> PyResult<()> {
         let py = object.py();
-        let data = match self.read(py) {
-            Ok(Some(data)) => data,
-            Ok(None) => return Ok(()),
+        let data = match self.read(py, None) {
+            Ok(Some(News::Data(data))) => data,
+            Ok(Some(News::Fed(_)) | None) => return Ok(()),
             Err(error) => return self.fail(object, error, self.kind.read_failed()),
         };
         if !data.as_bytes().is_empty() {
