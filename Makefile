@@ -10,7 +10,7 @@ export PYTHON VENV
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python test-version test-conformance test-real test-real-all test-all soak lint fmt bench bench-quick bench-instructions clean
+.PHONY: help demo test test-rust test-python test-version test-conformance test-real test-real-all test-all soak counts memcheck lint fmt bench bench-quick bench-instructions clean
 
 help: ## say what the targets are
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,14 @@ bench-quick: ## few rows and few pairs of every benchmark: under three minutes, 
 bench-instructions: ## instructions per operation, beside asyncio and other loops (callgrind)
 	@scripts/prerequisites build
 	@$(PYTHON) benches/instructions/run
+
+counts: ## a million operations of each kind, after which every reference count is as before (OPERATIONS=10000 for less)
+	@scripts/prerequisites build
+	@ONELOOP_COUNTS_OPERATIONS=$(or $(OPERATIONS),1000000) $(PYTHON) scripts/check.py counts
+
+memcheck: ## programs that touch every native type, under valgrind's memcheck
+	@scripts/prerequisites build
+	@$(PYTHON) scripts/check.py memcheck
 
 fmt: ## format Rust and Python
 	@scripts/prerequisites test

@@ -5,8 +5,10 @@ Usage: PYTHON scripts/check.py GROUP ...
 GROUP is `rust` (format, clippy, tests on both drivers, doc tests, docs, loom), `lint` (ruff, mypy, stubtest),
 `python` (pytest on both drivers, then CPython's own asyncio tests by tests/stdlib/run.py), `version` (what of it may
 turn out differently on another CPython version: our loop's half on one driver, and CPython's), `conformance` (only
-CPython's), `real` (tests/real: programs of others, which bring an environment of their own and Debian packages) or
-`soak` (tests/soak: minutes of everything at once; how many seconds is in ONELOOP_SOAK_SECONDS). All but `rust` use
+CPython's), `real` (tests/real: programs of others, which bring an environment of their own and Debian packages),
+`soak` (tests/soak: minutes of everything at once; how many seconds is in ONELOOP_SOAK_SECONDS), `counts` (tests/counts:
+reference counts after ONELOOP_COUNTS_OPERATIONS operations of each kind) or `memcheck` (tests/memcheck: every native
+type under valgrind, which it installs). All but `rust` use
 environments for the interpreter that runs this script (see environment.py). ONELOOP_CONFORMANCE_DRIVERS lists the
 drivers of the last step of `python`, by default epoll alone; `make test-all` runs it on both.
 """
@@ -136,6 +138,19 @@ def soak() -> Iterator[Step]:
     yield Step("soak", command, {"PYTHONPATH": "tests"}, minutes=float(seconds) / 60 + 5)
 
 
+def counts() -> Iterator[Step]:
+    operations = os.environ.get("ONELOOP_COUNTS_OPERATIONS") or "1000000"
+    yield environment("test")
+    command = (str(VENV / "bin" / "python"), "-m", "counts", "--jobs", JOBS, "--operations", operations)
+    yield Step("reference counts", command, {"PYTHONPATH": "tests"}, minutes=60)
+
+
+def memcheck() -> Iterator[Step]:
+    yield Step("Debian packages", ("scripts/debian-packages", "valgrind"), needed=True)
+    yield environment("test")
+    yield Step("memcheck", (str(VENV / "bin" / "python"), "-m", "memcheck"), {"PYTHONPATH": "tests"}, minutes=30)
+
+
 GROUPS = {
     "rust": rust,
     "lint": lint,
@@ -144,6 +159,8 @@ GROUPS = {
     "conformance": conformance,
     "real": real,
     "soak": soak,
+    "counts": counts,
+    "memcheck": memcheck,
 }
 
 

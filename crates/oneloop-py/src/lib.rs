@@ -44,6 +44,7 @@ mod _core {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();
         crate::refuse_without_gil(py)?;
+        crate::refuse_other_interpreters(py)?;
         crate::handle::add_types(module)?;
         crate::transport::add_types(module)?;
         crate::awaitable::add_type(module)?;
@@ -56,6 +57,22 @@ mod _core {
         crate::signals::watch_forks(py)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
+}
+
+/// Types and cached imports belong to the interpreter that made them, and there is one of each in a process: in another interpreter they
+/// would be shared, and gone when that ends. CPython asks nobody before 3.12, nor later for interpreters of the old kind, as mod_wsgi has.
+///
+/// # Errors
+/// `ImportError` in every interpreter but the main one.
+fn refuse_other_interpreters(py: Python<'_>) -> PyResult<()> {
+    use pyo3::exceptions::PyImportError;
+
+    if ffi::thread::is_in_main_interpreter(py) {
+        return Ok(());
+    }
+    Err(PyImportError::new_err(
+        "oneloop does not support subinterpreters: import it in the main interpreter",
+    ))
 }
 
 /// On a free-threaded interpreter the import takes the GIL back (`gil_used`), unless the user has forbidden that: then nothing here is safe.

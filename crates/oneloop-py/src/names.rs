@@ -119,6 +119,7 @@ strings! {
     getsockopt,
     gettimeout,
     handle,
+    ident,
     info,
     is_closing,
     logger,

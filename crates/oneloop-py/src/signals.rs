@@ -330,7 +330,7 @@ fn queue(engine: &EventLoop<impl RunsEntries>, entry: Entry) {
 
 fn is_main_thread(py: Python<'_>) -> PyResult<bool> {
     let main = names::main_thread(py)?.call0()?;
-    let main: Option<u64> = main.getattr("ident")?.extract()?;
+    let main: Option<u64> = main.getattr(names::ident(py))?.extract()?;
     Ok(main == Some(debug::thread_id(py)?))
 }
 

@@ -1,4 +1,4 @@
-//! The loop's thread and the interpreter: giving up the GIL, running signal handlers, and where Python was left.
+//! The loop's thread and the interpreter: which it is, giving up the GIL, running signal handlers, and where Python was left.
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -15,6 +15,12 @@ pub(crate) fn check_signals(py: Python<'_>) -> PyResult<()> {
         0 => Ok(()),
         _ => Err(error::fetch(py)),
     }
+}
+
+/// Whether this is the interpreter that the process began with, and not one that was made inside it.
+pub(crate) fn is_in_main_interpreter(_: Python<'_>) -> bool {
+    // SAFETY: the token proves that the thread is attached, to the interpreter that the first call answers; the addresses are compared.
+    unsafe { ffi::PyInterpreterState_Get() == ffi::PyInterpreterState_Main() }
 }
 
 /// Runs `f` with the GIL released and takes it back, also when `f` panics.

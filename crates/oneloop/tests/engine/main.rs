@@ -2,6 +2,7 @@
 
 mod support;
 
+mod costs;
 mod failing_runs;
 mod polling;
 mod reentrancy;
