@@ -39,6 +39,12 @@ def ours(oneloop):
     loop.close()
 
 
+def living(cls):
+    """How many there are: other tests may have left some."""
+    gc.collect()
+    return sum(type(thing) is cls for thing in gc.get_objects())
+
+
 def drop(loop, handle):
     """Lets a handle go for good: the loop holds none either."""
     handle.cancel()
@@ -187,13 +193,12 @@ print("done")
 def test_a_burst_of_handles_gives_its_memory_back(ours):
     cls = type(ours.call_soon(callback))
     run_once(ours)
-    gc.collect()
+    before = living(cls)
     blocks = sys.getallocatedblocks()
     for _ in range(100_000):
         ours.call_soon(callback)
     run_once(ours)
-    gc.collect()
-    assert sum(type(thing) is cls for thing in gc.get_objects()) == 0
+    assert living(cls) <= before
     assert sys.getallocatedblocks() - blocks < 5_000
 
 
@@ -277,9 +282,65 @@ def test_a_callback_that_raises_leaves_its_handle_to_be_told_of_and_freed(ours):
     told = reports(ours)
     cls = type(ours.call_soon(callback))
     run_once(ours)
+    before = living(cls)
     ours.call_soon(lambda: 1 / 0)
     run_once(ours)
     assert len(told) == 1
     told.clear()
-    gc.collect()
-    assert sum(type(thing) is cls for thing in gc.get_objects()) == 0
+    assert living(cls) <= before
+
+
+# Few arguments need no tuple, until somebody looks.
+
+
+@pytest.mark.parametrize("arguments", [(), (1,), ((1, 2),), (None,), (1, 2)], ids=repr)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_arguments_are_a_tuple_to_look_at_and_the_same_each_time(ours, kind, arguments):
+    handle = schedule(ours, kind, callback, *arguments)
+    assert handle._args == arguments
+    assert handle._args is handle._args
+    handle.cancel()
+    assert handle._args is None
+
+
+@pytest.mark.parametrize("look", [False, True])
+@pytest.mark.parametrize("arguments", [(), (1,), ((1, 2),), (None,), (1, 2)], ids=repr)
+def test_what_was_looked_at_runs_as_what_was_not(ours, arguments, look):
+    seen = []
+    handle = ours.call_soon(lambda *given: seen.append(given), *arguments)
+    if look:
+        assert handle._args == arguments
+    run_once(ours)
+    handle._run()
+    assert seen == [arguments, arguments]
+
+
+# The loop's methods are called by CPython's shortest way.
+
+
+def test_a_loop_has_no_dictionary_until_somebody_uses_it(oneloop):
+    loop = oneloop.Loop()
+
+    def has_dictionary():
+        in_slots = {id(loop._listeners), id(loop._socket_files)}
+        return any(type(thing) is dict and id(thing) not in in_slots for thing in gc.get_referents(loop))
+
+    loop.call_later(0, loop.stop)
+    loop.run_forever()
+    run_once(loop)
+    assert not has_dictionary()
+    loop.note = 1
+    assert has_dictionary()
+    assert vars(loop) == {"note": 1}
+    loop.close()
+
+
+def test_native_methods_are_of_the_loop_s_own_class(oneloop):
+    for name in ("call_soon", "call_later", "call_at", "call_soon_threadsafe", "create_future", "time"):
+        assert vars(oneloop.Loop)[name].__objclass__ is oneloop.Loop
+        assert vars(oneloop._core.Loop)[name].__objclass__ is oneloop._core.Loop
+    # What a class between the two overrides stays overridden.
+    assert "close" in vars(oneloop.Loop)
+    assert type(vars(oneloop.Loop)["close"]) is type(callback)
+    with pytest.raises(TypeError):
+        oneloop.Loop.call_soon(object(), callback)

@@ -37,6 +37,7 @@ if sys.version_info >= (3, 14):
         "_TLSSettings",
         "_ThreadSafeHandle",
         "__version__",
+        "_adopt",
         "_wrap_tls",
     ]
 else:
@@ -54,6 +55,7 @@ else:
         "_SSLProtocol",
         "_TLSSettings",
         "__version__",
+        "_adopt",
         "_wrap_tls",
     ]
 
@@ -204,6 +206,8 @@ class WritePipeTransport(asyncio.WriteTransport):
     def _read_ready(self) -> None: ...
     def _write_ready(self) -> None: ...
     def _call_connection_lost(self) -> None: ...
+
+def _adopt(cls: type[Loop]) -> None: ...
 
 @disjoint_base
 class Loop:

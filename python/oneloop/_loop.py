@@ -19,6 +19,7 @@ from asyncio import coroutines
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
 
+from . import _core
 from ._checks import logger, modules_are_gone
 from ._connections import Connections
 from ._datagram import Datagrams
@@ -338,6 +339,9 @@ class Loop(Connections, Datagrams, Servers, Sockets, Sendfile, Names, Subprocess
         # The loop may be closed at any moment, and nobody waits any more then.
         with contextlib.suppress(RuntimeError):
             self.call_soon_threadsafe(_finish, ended, failure)
+
+
+_core._adopt(Loop)
 
 
 def _finish(future: asyncio.Future[None], failure: Exception | None) -> None:

@@ -15,7 +15,7 @@ use crate::ffi::arguments::Arguments;
 use crate::ffi::raw_type::{Definition, Halt, Payload, RawType, Visit};
 use crate::ffi::slot::Slot;
 use crate::ffi::{call, context, method};
-use crate::handle::{Callback, Handle};
+use crate::handle::{Args, Callback, Handle};
 use crate::names;
 
 /// The environment variable that turns this off.
@@ -66,7 +66,10 @@ impl Call {
     ) -> PyResult<()> {
         let result = self.call(py);
         match result {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.release(py);
+                Ok(())
+            }
             Err(error) => match event_loop() {
                 Some(event_loop) => self.into_handle(&event_loop)?.report(py, error),
                 None => Err(error),
@@ -85,6 +88,14 @@ impl Call {
         .map(drop)
     }
 
+    /// Lets go of everything. A plain drop would ask PyO3 each time whether the thread is attached.
+    #[inline]
+    fn release(self, py: Python<'_>) {
+        drop(self.callback.into_bound(py));
+        drop(self.argument.map(|argument| argument.into_bound(py)));
+        drop(self.context.into_bound(py));
+    }
+
     /// The same as a handle: for what is told of it, and for debug mode.
     ///
     /// # Errors
@@ -95,7 +106,7 @@ impl Call {
         Handle::new(Callback {
             event_loop,
             callback: self.callback.into_bound(py),
-            args: PyTuple::new(py, self.argument)?,
+            args: Args::Tuple(PyTuple::new(py, self.argument)?),
             context: Some(self.context.into_bound(py)),
             debug: false,
         })

@@ -81,11 +81,19 @@ pub(crate) struct Callback<'a, 'py> {
     /// Any object; that it can be called is the scheduling method's business.
     pub(crate) callback: Bound<'py, PyAny>,
     /// Its positional arguments.
-    pub(crate) args: Bound<'py, PyTuple>,
+    pub(crate) args: Args<'py>,
     /// The context to run in; `None` is a copy of the current one.
     pub(crate) context: Option<Bound<'py, PyAny>>,
     /// Whether to remember the Python stack.
     pub(crate) debug: bool,
+}
+
+/// A callback's positional arguments.
+pub(crate) enum Args<'py> {
+    /// As a tuple.
+    Tuple(Bound<'py, PyTuple>),
+    /// The only one.
+    One(Bound<'py, PyAny>),
 }
 
 static HANDLE: PyOnceLock<RawType<Plain>> = PyOnceLock::new();
@@ -132,6 +140,7 @@ impl Handle {
     ///
     /// # Errors
     /// `MemoryError`, or what the walk over the stack raises in debug mode.
+    #[inline]
     pub(crate) fn new(what: Callback<'_, '_>) -> PyResult<Self> {
         let py = what.event_loop.py();
         let plain = Plain::new(what)?;
@@ -159,8 +168,15 @@ impl Handle {
     }
 
     /// Another reference to the same handle.
+    #[inline]
     pub(crate) fn clone_ref(&self, py: Python<'_>) -> Self {
         Self(self.0.clone_ref(py))
+    }
+
+    /// Lets go of it. A plain drop would ask PyO3 first whether the thread is attached.
+    #[inline]
+    pub(crate) fn release(self, py: Python<'_>) {
+        drop(self.0.into_bound(py));
     }
 
     /// Whether it was cancelled. Never waits.

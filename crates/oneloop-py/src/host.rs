@@ -117,7 +117,11 @@ impl PyHost {
     #[inline]
     fn run_entry(&self, py: Python<'_>, entry: Entry) -> PyResult<()> {
         match entry {
-            Entry::Callback(handle) => self.run_callback(py, &handle),
+            Entry::Callback(handle) => {
+                let result = self.run_callback(py, &handle);
+                handle.release(py);
+                result
+            }
             Entry::Call(call) => match self.debug.get() {
                 false => call.run(py, || self.running(py)),
                 // Debug mode was turned on since: it measures handles.
@@ -226,6 +230,7 @@ impl PyHost {
         }
     }
 
+    #[inline]
     fn run_callback(&self, py: Python<'_>, handle: &Handle) -> PyResult<()> {
         if !self.debug.get() || handle.is_cancelled(py) {
             return handle.run(py);

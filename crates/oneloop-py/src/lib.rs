@@ -40,6 +40,12 @@ mod _core {
     #[pymodule_export]
     use crate::server::Listener;
 
+    /// Has the class `cls` below `Loop` call what it inherits by the shortest way.
+    #[pyfunction]
+    fn _adopt(cls: &Bound<'_, pyo3::types::PyType>) -> PyResult<()> {
+        crate::ffi::native_method::adopt::<Loop>(cls)
+    }
+
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();

@@ -27,7 +27,7 @@ use crate::debug;
 use crate::entry::{Entry, Request};
 use crate::errors;
 use crate::ffi::{self, attached::Attached};
-use crate::handle::{Callback, Disarm, Disarmer, Handle};
+use crate::handle::{Args, Callback, Disarm, Disarmer, Handle};
 use crate::host::{Engine, PyHost};
 use crate::transport::Port;
 use crate::{handle, run, watch};
@@ -115,7 +115,7 @@ impl Loop {
         Callback {
             event_loop: event_loop.as_any(),
             callback,
-            args,
+            args: Args::Tuple(args),
             context,
             debug: engine.host().debug.get(),
         }

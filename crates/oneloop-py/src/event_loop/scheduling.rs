@@ -13,7 +13,7 @@ use crate::direct::Call;
 use crate::entry::{Entry, Request};
 use crate::ffi::arguments::{Arguments, Variadic};
 use crate::ffi::{call, native_method};
-use crate::handle::{Callback, Handle, TimerHandle};
+use crate::handle::{Args, Callback, Handle, TimerHandle};
 use crate::host::Engine;
 use crate::names;
 use crate::overrides::{self, Method};
@@ -156,6 +156,7 @@ fn arm<'py>(
 }
 
 /// What a handle is made of, from the arguments of any of these methods.
+#[inline(always)]
 fn callback_of<'a, 'py, const N: usize>(
     event_loop: &'a Bound<'py, Loop>,
     engine: &Engine,
@@ -165,14 +166,17 @@ fn callback_of<'a, 'py, const N: usize>(
     // A context of None is none.
     let context = arguments.keyword.filter(|context| !context.is_none());
     let context = context.map(|context| context.to_owned());
-    let rest = arguments.rest()?;
-    Ok(Loop::callback(
-        event_loop,
-        engine,
-        callback.to_owned(),
-        rest,
+    let args = match arguments.only() {
+        Some(only) => Args::One(only.to_owned()),
+        None => Args::Tuple(arguments.rest()?),
+    };
+    Ok(Callback {
+        event_loop: event_loop.as_any(),
+        callback: callback.to_owned(),
+        args,
         context,
-    ))
+        debug: engine.host().debug.get(),
+    })
 }
 
 #[pymethods]

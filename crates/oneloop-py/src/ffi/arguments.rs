@@ -36,6 +36,16 @@ impl<'a, 'py, const N: usize> Variadic<'a, 'py, N> {
             .map(|value| value.expect("binding has refused a call without it"))
     }
 
+    /// What follows them, if it is one argument.
+    #[inline]
+    pub(crate) fn only(&self) -> Option<Borrowed<'a, 'py, PyAny>> {
+        match self.rest {
+            // SAFETY: one of the values, live objects that the caller holds for `'a`.
+            [only] => Some(unsafe { Borrowed::from_ptr(self.py, *only) }),
+            _ => None,
+        }
+    }
+
     /// What follows them, as a tuple.
     ///
     /// # Errors
@@ -115,7 +125,7 @@ impl<'a, 'py> Arguments<'a, 'py> {
     ///
     /// # Errors
     /// `TypeError`, in Python's words.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn bind_variadic<const N: usize>(
         &self,
         name: &str,

@@ -8,6 +8,7 @@ use std::ffi::CStr;
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
 use pyo3::pyclass::boolean_struct::True;
+use pyo3::types::{PyString, PyType};
 use pyo3::{Borrowed, PyClass};
 
 use super::arguments::Arguments;
@@ -70,4 +71,37 @@ where
     };
     let name = name.to_str().expect("a name is written here, in ASCII");
     class.setattr(name, descriptor)
+}
+
+/// Gives `class`, which is below `T`, native methods of its own for all that it inherits from `T`: the same functions, in descriptors of
+/// the class's. CPython then knows an object to be of the descriptor's class by comparing one address; otherwise it walks through
+/// the object's bases at each call, and calls by the general way.
+///
+/// # Errors
+/// `MemoryError`.
+pub(crate) fn adopt<T: PyClass>(class: &Bound<'_, PyType>) -> PyResult<()> {
+    let py = class.py();
+    let owner = py.get_type::<T>();
+    for item in owner
+        .getattr("__dict__")?
+        .call_method0("items")?
+        .try_iter()?
+    {
+        let (name, method): (Bound<'_, PyString>, Bound<'_, PyAny>) = item?.extract()?;
+        // SAFETY: a static type of CPython's, whose address is compared.
+        let is_method =
+            unsafe { ffi::Py_TYPE(method.as_ptr()) == &raw mut ffi::PyMethodDescr_Type };
+        if !is_method || !class.getattr(&name)?.is(&method) {
+            continue;
+        }
+        // SAFETY: of that exact type. Its definition is static, as those of `add` and of PyO3 are, and made for objects of `T`, which
+        // those of a class below it are. The result is a new reference or NULL with an exception set.
+        let own = unsafe {
+            let definition = (*method.as_ptr().cast::<ffi::PyMethodDescrObject>()).d_method;
+            let own = ffi::PyDescr_NewMethod(class.as_type_ptr(), definition);
+            Bound::from_owned_ptr_or_opt(py, own).ok_or_else(|| error::fetch(py))?
+        };
+        class.setattr(name, own)?;
+    }
+    Ok(())
 }

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::table::{attributes, methods};
-use super::{Callback, Kind, WAS_DEBUGGING};
+use super::{Args, Callback, Kind, WAS_DEBUGGING};
 use crate::ffi::raw_type::{Definition, FreeList, Halt, Payload, Visit};
 use crate::ffi::slot::Slot;
 use crate::ffi::{call, context, thread};
@@ -18,7 +18,10 @@ use crate::overrides::{self, Method};
 /// The payload of a `Handle`.
 pub(super) struct Plain {
     pub(super) callback: Slot,
-    pub(super) args: Slot,
+    /// The positional arguments: a tuple, or the only argument itself.
+    args: Slot,
+    /// Whether `args` is the only argument. Nearly every callback has one or none, and then needs no tuple until somebody looks.
+    is_argument: Cell<bool>,
     pub(super) context: Slot,
     pub(super) event_loop: Slot,
     pub(super) source_traceback: Slot,
@@ -28,6 +31,7 @@ pub(super) struct Plain {
 }
 
 impl Plain {
+    #[inline]
     pub(super) fn new(what: Callback<'_, '_>) -> PyResult<Self> {
         let py = what.event_loop.py();
         let context = match what.context {
@@ -45,7 +49,11 @@ impl Plain {
         };
         Ok(Self {
             callback: Slot::new(Some(what.callback)),
-            args: Slot::new(Some(what.args.into_any())),
+            is_argument: Cell::new(matches!(what.args, Args::One(_))),
+            args: Slot::new(Some(match what.args {
+                Args::Tuple(args) => args.into_any(),
+                Args::One(argument) => argument,
+            })),
             context: Slot::new(Some(context)),
             event_loop: Slot::new(Some(what.event_loop.clone())),
             source_traceback: Slot::new(source_traceback),
@@ -73,7 +81,7 @@ impl Kind for Plain {
             drop(self.repr.replace(py, Some(text)));
         }
         drop(self.callback.take(py));
-        drop(self.args.take(py));
+        self.set_args(py, None);
         Ok(())
     }
 
@@ -95,11 +103,19 @@ impl Kind for Plain {
 impl Plain {
     fn call(&self, py: Python<'_>) -> PyResult<()> {
         let callback = self.callback.get(py).unwrap_or_else(|| none(py));
-        let args = match self.args.get(py) {
+        let context = self.context.get(py).unwrap_or_else(|| none(py));
+        if self.is_argument.get()
+            && context::is_context(&context)
+            && let Some(argument) = self.args.get(py)
+        {
+            let _entered = context::Entered::new(&context)?;
+            call::with(&callback, [&argument])?;
+            return Ok(());
+        }
+        let args = match self.args(py)? {
             Some(args) => args.cast_into::<PyTuple>()?,
             None => PyTuple::empty(py),
         };
-        let context = self.context.get(py).unwrap_or_else(|| none(py));
         if context::is_context(&context) {
             let _entered = context::Entered::new(&context)?;
             call::with_tuple(&callback, &args)?;
@@ -112,6 +128,29 @@ impl Plain {
             call::with_tuple(&run, &PyTuple::new(py, run_args)?)?;
         }
         Ok(())
+    }
+
+    /// The positional arguments as Python sees them: a tuple, the same each time.
+    pub(super) fn args<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        if !self.is_argument.get() {
+            return Ok(self.args.get(py));
+        }
+        let Some(argument) = self.args.get(py) else {
+            return Ok(None);
+        };
+        let args = PyTuple::new(py, [argument])?.into_any();
+        // Making it may have run the collector, and with it code that took the argument away.
+        if self.is_argument.get() {
+            self.set_args(py, Some(args.clone()));
+        }
+        Ok(Some(args))
+    }
+
+    /// Puts other positional arguments in the place of the present ones: a tuple or nothing.
+    pub(super) fn set_args(&self, py: Python<'_>, args: Option<Bound<'_, PyAny>>) {
+        // Before the old ones go, whose end may run code that looks here.
+        self.is_argument.set(false);
+        drop(self.args.replace(py, args));
     }
 
     /// Hands an exception of the callback to the loop's exception handler.
@@ -143,7 +182,7 @@ impl Plain {
     fn describe<'py>(&self, event_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = event_loop.py();
         let callback = self.callback.get(py).unwrap_or_else(|| none(py));
-        let args = self.args.get(py).unwrap_or_else(|| none(py));
+        let args = self.args(py)?.unwrap_or_else(|| none(py));
         let Some(format) = names::callback_format(py) else {
             return Ok(callback.repr()?.into_any());
         };

@@ -48,14 +48,18 @@ pub(super) fn attributes<P: Kind>() -> Vec<Attribute<P>> {
         ),
         method::property(
             c"_args",
-            |py, payload: &P| shown(py, &payload.plain().args),
+            |py, payload: &P| {
+                let args = payload.plain().args(py)?;
+                Ok(args.unwrap_or_else(|| none(py)))
+            },
             |payload: &P, value| {
-                let value = if value.is_none() {
-                    value
-                } else {
-                    value.cast_into::<PyTuple>()?.into_any()
+                let py = value.py();
+                let value = match value.is_none() {
+                    true => None,
+                    false => Some(value.cast_into::<PyTuple>()?.into_any()),
                 };
-                assign(&payload.plain().args, value)
+                payload.plain().set_args(py, value);
+                Ok(())
             },
         ),
         method::property(

@@ -19,7 +19,7 @@ use crate::entry::{Entry, Step};
 use crate::ffi::context;
 use crate::ffi::raw_type::{Halt, Payload, Visit};
 use crate::ffi::slot::Slot;
-use crate::handle::{Callback, Handle};
+use crate::handle::{Args, Callback, Handle};
 use crate::names;
 
 /// The payload of a transport of kind `K`.
@@ -271,7 +271,7 @@ impl<K: Kind> Transport<K> {
         let handle = Handle::new(Callback {
             event_loop: &event_loop,
             callback,
-            args,
+            args: Args::Tuple(args),
             context: self.given_context.get(py),
             debug: self.port.is_debug(py),
         })?;

@@ -11,7 +11,7 @@ use crate::entry::Step;
 use crate::errors;
 use crate::ffi::call;
 use crate::ffi::context::Entered;
-use crate::handle::{Callback, Handle};
+use crate::handle::{Args, Callback, Handle};
 use crate::names;
 
 /// A transport of whatever kind, as the loop knows it.
@@ -93,7 +93,7 @@ pub(crate) fn handle(
     Handle::new(Callback {
         event_loop,
         callback,
-        args: PyTuple::empty(py),
+        args: Args::Tuple(PyTuple::empty(py)),
         context: None,
         debug: false,
     })

@@ -8,7 +8,7 @@
 //! weak references are cleared and their callbacks told; then the object comes apart. What comes apart may run Python code, which cannot
 //! reach the object any more.
 
-use std::ptr;
+use std::{mem, ptr, slice};
 
 use pyo3::ffi::{self, PyObject, PyTypeObject};
 use pyo3::prelude::*;
@@ -145,15 +145,15 @@ unsafe fn take_apart<P: Payload>(object: *mut PyObject, class: *mut PyTypeObject
 /// The words from the header to `end` are references or NULL; the list of weak references, which may be among them, is NULL.
 #[inline]
 unsafe fn clear_slots(object: *mut PyObject, end: usize) {
-    let mut offset = FIRST_SLOT;
-    while offset < end {
-        // SAFETY: by contract; each is taken out before it is let go of.
-        unsafe {
-            let slot = object.byte_add(offset).cast::<*mut PyObject>();
-            if !(*slot).is_null() {
-                ffi::Py_DECREF(ptr::replace(slot, ptr::null_mut()));
-            }
-        }
-        offset += size_of::<*mut PyObject>();
+    let count = (end - FIRST_SLOT) / size_of::<*mut PyObject>();
+    // SAFETY: by contract, and Python code cannot reach the object any more.
+    let slots: &mut [*mut PyObject] =
+        unsafe { slice::from_raw_parts_mut(object.byte_add(FIRST_SLOT).cast(), count) };
+    if slots.iter().fold(0, |any, slot| any | slot.addr()) == 0 {
+        return;
+    }
+    for slot in slots {
+        // SAFETY: by contract; it is taken out before it is let go of.
+        unsafe { ffi::Py_XDECREF(mem::replace(slot, ptr::null_mut())) };
     }
 }
