@@ -10,7 +10,7 @@ export PYTHON VENV
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python test-version test-conformance test-real test-real-all test-all soak counts memcheck lint fmt bench bench-quick bench-instructions clean
+.PHONY: help demo test test-rust test-python test-version test-conformance test-real test-real-all test-all soak gates counts memcheck lint fmt bench bench-quick bench-instructions clean
 
 help: ## say what the targets are
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,10 @@ bench-quick: ## few rows and few pairs of every benchmark: under three minutes, 
 bench-instructions: ## instructions per operation, beside asyncio and other loops (callgrind)
 	@scripts/prerequisites build
 	@$(PYTHON) benches/instructions/run
+
+gates: ## instructions and system calls per operation, as recorded (RECORD=1 records them; ARGS=--check counts twice)
+	@scripts/prerequisites build
+	@$(PYTHON) benches/gates/run $(if $(RECORD),--record) $(ARGS)
 
 counts: ## a million operations of each kind, after which every reference count is as before (OPERATIONS=10000 for less)
 	@scripts/prerequisites build

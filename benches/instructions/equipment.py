@@ -25,8 +25,8 @@ class Tools:
     marks: Path
 
 
-def tools() -> Tools:
-    """valgrind, and marks.c and clock.c compiled against its header."""
+def tools(*defines: str, name: str = "marks") -> Tools:
+    """valgrind, and marks.c and clock.c compiled against its header; `defines` are for the compiler."""
     if platform.system() != "Linux":
         raise MissingError("instructions are counted on Linux only, where valgrind is")
     if not shutil.which("valgrind"):
@@ -36,10 +36,10 @@ def tools() -> Tools:
     if not (compiler := shutil.which(os.environ.get("CC", "cc"))):
         raise MissingError("a C compiler is missing: install one (Debian: apt-get install gcc libc6-dev)")
     # One for each C library, since the same cache is in sight from a system of its own.
-    marks = cache() / f"marks-{'-'.join(platform.libc_ver())}.so"
+    marks = cache() / f"{name}-{'-'.join(platform.libc_ver())}.so"
     sources = [HERE / "marks.c", HERE / "clock.c"]
     # Compiled anew each time: it is quick, and cannot be out of date.
-    compiled = run([compiler, "-O2", "-shared", "-fPIC", "-o", marks, *sources])
+    compiled = run([compiler, *defines, "-O2", "-shared", "-fPIC", "-o", marks, *sources])
     if compiled.returncode:
         raise MissingError(f"marks.c did not compile: {reason(compiled)}")
     return Tools(valgrind, run([valgrind, "--version"]).stdout.strip(), marks)

@@ -11,13 +11,13 @@ import re
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benches.instructions.equipment import Tools
-from benches.scheduling.rows import ROWS
+from benches.scheduling.rows import ROWS, Row
 from benches.suite.child import death, surroundings
 from benches.suite.environment import ROOT, Bench
 
@@ -62,7 +62,14 @@ def every_cell(
         return list(pool.map(cell, [(row, loop) for row in rows for loop in loops]))
 
 
-def count(bench: Bench, tools: Tools, row: str, loop: str) -> Cell:
+def count(
+    bench: Bench,
+    tools: Tools,
+    row: str,
+    loop: str,
+    rows: Mapping[str, Row] = ROWS,
+    child: str = "benches.instructions.child",
+) -> Cell:
     with tempfile.TemporaryDirectory() as folder:
         dumps, log = Path(folder, "dump"), Path(folder, "log")
         command = [
@@ -72,7 +79,7 @@ def count(bench: Bench, tools: Tools, row: str, loop: str) -> Cell:
             "--compress-strings=no",
             f"--callgrind-out-file={dumps}",
             f"--log-file={log}",
-            *(str(bench.python), "-m", "benches.instructions.child", row, loop, str(tools.marks)),
+            *(str(bench.python), "-m", child, row, loop, str(tools.marks)),
         ]
         # LD_PRELOAD for clock.c.
         env = surroundings(LD_PRELOAD=str(tools.marks))
@@ -87,7 +94,7 @@ def count(bench: Bench, tools: Tools, row: str, loop: str) -> Cell:
         told = json.loads(done.stdout.splitlines()[-1])
         if "version" not in told:
             return Cell(row, loop, **told)
-        objects = per_operation(read_dumps(dumps), ROWS[row].n)
+        objects = per_operation(read_dumps(dumps), rows[row].n)
         return Cell(row, loop, sum(objects.values()), objects, told["version"], warnings=complaints(log))
 
 
