@@ -593,11 +593,11 @@ def forks():
         pid = os.fork()
         if not pid:
             try:
-                loop.call_soon(loop.stop)
                 asyncio._set_running_loop(None)
                 inner = oneloop.new_event_loop()
                 inner.run_until_complete(asyncio.sleep(0.001))
                 inner.close()
+                asyncio._set_running_loop(loop)
                 await asyncio.sleep(0.001)  # the inherited loop goes on, too
                 for thing in left:
                     if isinstance(thing, tuple) and isinstance(thing[0], asyncio.BaseTransport):
