@@ -42,6 +42,7 @@ PYTHON_TABLE = """
     errors, ffi <- socket
     names, ffi, handle <- direct
     names, ffi <- streams
+    names, ffi <- making <- task
     claims, waiters, direct <- entry
     errors, ffi <- overrides <- clock <- handle
     names, ffi <- wakeup <- signals

@@ -13,6 +13,7 @@ mod event_loop;
 mod ffi;
 mod handle;
 mod host;
+mod making;
 mod names;
 mod overrides;
 mod run;

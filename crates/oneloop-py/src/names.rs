@@ -90,6 +90,7 @@ strings! {
     connection_lost,
     connection_made,
     context,
+    coro,
     create_default_context,
     create_future,
     data_received,

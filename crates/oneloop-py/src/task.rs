@@ -9,6 +9,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::ffi::call;
+use crate::making;
 use crate::names;
 
 /// How the running interpreter's `create_task` treats its keywords.
@@ -86,10 +87,10 @@ fn default_task<'py>(
     keywords: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = event_loop.py();
-    let class = &names::tasks(py)?.getattr(names::task(py))?;
+    let class = &current_class(py)?;
     // No frame of ours is on the Python stack, so the task's source traceback ends at the caller, as asyncio trims it to.
     let Some(keywords) = keywords else {
-        return call::with_names(class, [coroutine, event_loop], names::loop_keyword(py)?);
+        return making::task(class, coroutine, event_loop);
     };
     if keywords.contains(names::r#loop(py))? {
         return Err(PyTypeError::new_err(
@@ -99,6 +100,18 @@ fn default_task<'py>(
     let keywords = keywords.copy()?;
     keywords.set_item(names::r#loop(py), event_loop)?;
     call::with_keywords(class, &PyTuple::new(py, [coroutine])?, Some(&keywords))
+}
+
+/// `asyncio.tasks.Task`, which people replace.
+fn current_class(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    let tasks = names::tasks(py)?;
+    // In the module's dictionary, which is where a module looks first.
+    if let Ok(module) = tasks.cast::<PyModule>()
+        && let Some(class) = module.dict().get_item(names::task(py))?
+    {
+        return Ok(class);
+    }
+    tasks.getattr(names::task(py))
 }
 
 /// The older convention: the factory is given the context only if there is one, and the name is set on what it made.

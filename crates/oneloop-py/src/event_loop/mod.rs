@@ -68,6 +68,12 @@ impl Loop {
         &self.state.get(py).engine
     }
 
+    /// [`Loop::engine`] for the methods of `ffi::native_method`.
+    #[inline]
+    fn engine_as_it_is<'a>(&'a self, py: Python<'a>) -> &'a Rc<Engine> {
+        &self.state.get(py).engine
+    }
+
     fn task_factory<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
         let factory = self.state.get(py).task_factory.borrow();
         factory.as_ref().map(|factory| factory.bind(py).clone())
@@ -252,11 +258,6 @@ impl Loop {
     #[getter]
     fn backend(&self, py: Python<'_>) -> &'static str {
         self.engine(py).backend()
-    }
-
-    /// Whether the loop is in debug mode.
-    fn get_debug(&self, py: Python<'_>) -> bool {
-        self.engine(py).host().debug.get()
     }
 
     /// Turn debug mode on or off.

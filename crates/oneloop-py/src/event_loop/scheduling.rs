@@ -4,7 +4,7 @@ use oneloop::engine::{Place, monotonic};
 use pyo3::Borrowed;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyBool, PyDict, PyTuple};
 
 use super::Loop;
 use crate::clock::{self, When};
@@ -12,9 +12,10 @@ use crate::debug;
 use crate::direct::Call;
 use crate::entry::{Entry, Request};
 use crate::ffi::arguments::{Arguments, Variadic};
-use crate::ffi::{call, native_method};
+use crate::ffi::native_method;
 use crate::handle::{Args, Callback, Handle, TimerHandle};
 use crate::host::Engine;
+use crate::making;
 use crate::names;
 use crate::overrides::{self, Method};
 use crate::task;
@@ -47,7 +48,57 @@ pub(crate) fn add_methods(py: Python<'_>) -> PyResult<()> {
         c"call_at",
         c"call_at($self, when, callback, *args, context=None)\n--\n\nSchedule callback(*args) to be called when the loop's time reaches when, in seconds; return its TimerHandle.",
         call_at,
+    )?;
+    native_method::add::<Loop, _>(
+        py,
+        c"get_debug",
+        c"get_debug($self)\n--\n\nWhether the loop is in debug mode.",
+        get_debug,
+    )?;
+    native_method::add::<Loop, _>(
+        py,
+        c"create_future",
+        c"create_future($self)\n--\n\nCreate a Future that belongs to the loop.",
+        create_future,
+    )?;
+    native_method::add::<Loop, _>(
+        py,
+        c"create_task",
+        c"create_task($self, coro, **kwargs)\n--\n\nSchedule a coroutine and return its Task. The keywords are those of the running interpreter's asyncio.",
+        create_task,
     )
+}
+
+/// Every future and task asks for it when it is made.
+fn get_debug<'py>(
+    event_loop: &Bound<'py, Loop>,
+    arguments: Arguments<'_, 'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = event_loop.py();
+    let [] = arguments.bind("get_debug", [], 0)?;
+    let debug = event_loop.get().engine_as_it_is(py).host().debug.get();
+    Ok(PyBool::new(py, debug).to_owned().into_any())
+}
+
+fn create_future<'py>(
+    event_loop: &Bound<'py, Loop>,
+    arguments: Arguments<'_, 'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let [] = arguments.bind("create_future", [], 0)?;
+    making::future(event_loop.as_any())
+}
+
+fn create_task<'py>(
+    event_loop: &Bound<'py, Loop>,
+    arguments: Arguments<'_, 'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = event_loop.py();
+    let (coroutine, keywords) = arguments.bind_one("create_task", names::coro(py))?;
+    task::create(event_loop.as_any(), &coroutine, keywords.as_ref(), || {
+        let this = event_loop.get();
+        this.prepared_engine(py)?;
+        Ok(this.task_factory(py))
+    })
 }
 
 fn call_soon<'py>(
@@ -184,30 +235,6 @@ impl Loop {
     /// The loop's time in seconds: time.monotonic().
     fn time(&self) -> f64 {
         clock::seconds(monotonic())
-    }
-
-    /// Create a Future that belongs to the loop.
-    fn create_future<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        let py = slf.py();
-        call::with_names(
-            names::future_class(py)?,
-            [slf.as_any()],
-            names::loop_keyword(py)?,
-        )
-    }
-
-    /// Schedule a coroutine and return its Task. The keywords are those of the running interpreter's asyncio.
-    #[pyo3(signature = (coro, **kwargs))]
-    fn create_task<'py>(
-        slf: &Bound<'py, Self>,
-        coro: &Bound<'py, PyAny>,
-        kwargs: Option<&Bound<'py, PyDict>>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        task::create(slf.as_any(), coro, kwargs, || {
-            let this = slf.get();
-            this.open_engine(slf.py())?;
-            Ok(this.task_factory(slf.py()))
-        })
     }
 
     /// Set the factory that create_task() uses: a callable (loop, coro, **kwargs) that returns a Future, or None for the default.

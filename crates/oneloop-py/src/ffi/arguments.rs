@@ -6,7 +6,7 @@ use pyo3::Borrowed;
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple};
 
 /// What a caller passed: positional values, then those of keywords.
 pub(crate) struct Arguments<'a, 'py> {
@@ -154,6 +154,44 @@ impl<'a, 'py> Arguments<'a, 'py> {
             return Err(missing(name, &leading, &bound.leading));
         }
         Ok(bound)
+    }
+
+    /// Binds the arguments of a method with the signature `(self, parameter, **keywords)`.
+    ///
+    /// # Errors
+    /// `TypeError`, in Python's words; `MemoryError`.
+    #[inline]
+    pub(crate) fn bind_one(
+        &self,
+        name: &str,
+        parameter: &Bound<'py, PyString>,
+    ) -> PyResult<(Bound<'py, PyAny>, Option<Bound<'py, PyDict>>)> {
+        if self.positional > 1 {
+            return Err(too_many(name, 1, 1, self.positional));
+        }
+        let mut value = self.values[..self.positional]
+            .first()
+            .map(|object| self.borrow(*object).to_owned());
+        let Some(names) = self.keywords else {
+            let spelled = || parameter.to_cow();
+            return match value {
+                Some(value) => Ok((value, None)),
+                None => Err(missing(name, &[&*spelled()?], &[None])),
+            };
+        };
+        let rest = PyDict::new(self.py);
+        for (given, object) in names.iter().zip(&self.values[self.positional..]) {
+            let object = self.borrow(*object);
+            if !given.eq(parameter)? {
+                rest.set_item(given, object)?;
+            } else if value.replace(object.to_owned()).is_some() {
+                return Err(twice(name, &parameter.to_cow()?));
+            }
+        }
+        match value {
+            Some(value) => Ok((value, Some(rest).filter(|rest| !rest.is_empty()))),
+            None => Err(missing(name, &[&*parameter.to_cow()?], &[None])),
+        }
     }
 
     #[cold]

@@ -19,6 +19,7 @@ pub(crate) mod buffer;
 pub(crate) mod builtin;
 pub(crate) mod bytearray;
 pub(crate) mod bytes;
+pub(crate) mod c_type;
 pub(crate) mod call;
 pub(crate) mod context;
 pub(crate) mod coroutine;
