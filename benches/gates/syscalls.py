@@ -23,9 +23,10 @@ from benches.suite.group import NoFigure
 TIME_LIMIT = 300
 CALL = re.compile(r"^(?:\S+ )?SYSCALL\[\d+,\s*\d+\]\(\s*\d+\) (?:sys_|unimplemented \(by the kernel\) )?(\w+)")
 MARK = "getpgid"
-# Memory, threads that wait for each other, and the clock, which is the program's own here.
+# Memory, threads that wait for each other, the clock, which is the program's own here, and a thread's exit, for which
+# whoever has joined it in Python does not wait.
 OTHERS = re.compile(
-    r"^(futex|mmap|munmap|mremap|mprotect|brk|madvise|clock_gettime|sched_yield|rt_sig\w+|gettid|getpid)$"
+    r"^(futex|mmap|munmap|mremap|mprotect|brk|madvise|clock_gettime|sched_yield|exit|rt_sig\w+|gettid|getpid)$"
 )
 
 
