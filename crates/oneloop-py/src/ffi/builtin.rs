@@ -28,8 +28,9 @@ unsafe extern "C" {
     fn _PyObject_GetDictPtr(object: *mut ffi::PyObject) -> *mut *mut ffi::PyObject;
 }
 
-/// Whether `object` itself has an attribute of this name, as opposed to its class. From 3.13 on it makes no dictionary
-/// where there is none yet (before, CPython does when asked for its place): the methods of an object without one are called by a shorter way.
+/// Whether `object` itself has an attribute of this name, as opposed to its class. Makes no dictionary where there is
+/// none yet, since CPython calls the methods of an object without one by a shorter way; but where instances keep their attributes inline
+/// (before 3.13, and from 3.14 on), CPython itself makes one when asked for its place.
 ///
 /// # Errors
 /// What comparing the names raises.
