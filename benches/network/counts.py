@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from benches.instructions.measure import by_object
 from benches.network import generator
 from benches.network.measure import Equipment
 from benches.network.processes import Running
@@ -70,22 +71,6 @@ def instructions(equipment: Equipment, shape: Shape, subject: str) -> dict[str, 
 def callgrind(order: str, server: Running) -> None:
     command = ["callgrind_control", order, str(server.process.pid)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-
-
-def by_object(dump: str) -> Counter[str]:
-    """Sums the self cost lines of callgrind's format (valgrind manual, "Callgrind Format Specification")."""
-    counted: Counter[str] = Counter()
-    current, inclusive = "?", False
-    for line in dump.splitlines():
-        if line.startswith("ob="):
-            current = Path(line[3:]).name or "?"
-        elif line.startswith("calls="):
-            inclusive = True  # the next line is what the callee cost, which is counted at the callee
-        elif line[:1] in "0123456789+-*" and line:
-            if not inclusive:
-                counted[current] += int([*line.split(), "0"][1])
-            inclusive = False
-    return counted
 
 
 def syscalls(equipment: Equipment, shape: Shape, subject: str) -> dict[str, float]:

@@ -49,6 +49,17 @@ fn refuse(calls: &[libc::c_long], error: i32) {
     }
 }
 
+/// One child ends by itself and one is killed, and the loop is told of both.
+#[cfg(target_os = "linux")]
+async fn children_end() -> io::Result<()> {
+    let output = Command::new("echo").arg("fine").output().await?;
+    assert_eq!(output.stdout, b"fine\n");
+    let mut child = Command::new("sleep").arg("1000").spawn()?;
+    child.kill()?;
+    assert_eq!(child.wait().await?.signal(), Some(9));
+    Ok(())
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn without_pidfds_a_thread_waits_for_each_child() {
@@ -61,14 +72,7 @@ fn without_pidfds_a_thread_waits_for_each_child() {
                 let refused = ExitNotice::by_pidfd(std::process::id()).expect_err("refused");
                 assert_eq!(refused.raw_os_error(), Some(error));
                 let before = open_descriptors();
-                let run = Builder::new().driver(kind).run(async {
-                    let output = Command::new("echo").arg("fine").output().await?;
-                    assert_eq!(output.stdout, b"fine\n");
-                    let mut child = Command::new("sleep").arg("1000").spawn()?;
-                    child.kill()?;
-                    assert_eq!(child.wait().await?.signal(), Some(9));
-                    io::Result::Ok(())
-                });
+                let run = Builder::new().driver(kind).run(children_end());
                 run.expect("a run").expect("no error");
                 assert_eq!(open_descriptors(), before);
             });
@@ -118,14 +122,7 @@ fn without_any_call_that_waits_a_child_is_looked_after_all_the_same() {
                 reaped.wait().expect("a child");
                 assert!(is_readable(&notice, LONG), "reaped by somebody else");
 
-                let run = Builder::new().driver(kind).run(async {
-                    let output = Command::new("echo").arg("fine").output().await?;
-                    assert_eq!(output.stdout, b"fine\n");
-                    let mut child = Command::new("sleep").arg("1000").spawn()?;
-                    child.kill()?;
-                    assert_eq!(child.wait().await?.signal(), Some(9));
-                    io::Result::Ok(())
-                });
+                let run = Builder::new().driver(kind).run(children_end());
                 run.expect("a run").expect("no error");
             });
             assert_eq!(end, End::Well, "{kind:?}, {error}");
