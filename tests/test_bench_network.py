@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from benches.instructions.measure import by_object
 from benches.network import counts, generator, group, measure
 from benches.network.measure import Equipment, Length
 from benches.network.rows import BY_KEY, PLAIN, ROWS, Row
@@ -112,6 +113,6 @@ def test_a_short_run_is_a_quick_one() -> None:
 
 def test_counts_are_the_difference_of_two_loads() -> None:
     dump = "ob=/lib/a.so\nfn=f\n1 10\ncalls=1 5\n2 900\nob=b\n+3 5\n* 7\n"
-    assert counts.by_object(dump) == {"a.so": 10, "b": 12}
+    assert by_object(dump) == {"a.so": 10, "b": 12}
     short, long = Counter(send=450, open=3), Counter(send=1250, open=3)
     assert counts.per_request(short, long) == {"send": 1.0}
