@@ -1,6 +1,6 @@
 //! Internet addresses as Python's `socket` module shows them.
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -14,9 +14,12 @@ use crate::names;
 /// `MemoryError`.
 pub(crate) fn to_python(py: Python<'_>, address: SocketAddr) -> PyResult<Bound<'_, PyAny>> {
     Ok(match address {
-        SocketAddr::V4(address) => (address.ip().to_string(), address.port())
-            .into_pyobject(py)?
-            .into_any(),
+        SocketAddr::V4(address) => {
+            let mut room = [0; LONGEST_IPV4];
+            (ipv4(&mut room, *address.ip()), address.port())
+                .into_pyobject(py)?
+                .into_any()
+        }
         SocketAddr::V6(address) => (
             ipv6(py, *address.ip())?,
             address.port(),
@@ -27,6 +30,32 @@ pub(crate) fn to_python(py: Python<'_>, address: SocketAddr) -> PyResult<Bound<'
             .into_pyobject(py)?
             .into_any(),
     })
+}
+
+/// `255.255.255.255`
+const LONGEST_IPV4: usize = 15;
+
+/// The text of an address, written by hand: a server of datagrams needs one for each of them, and formatting costs as much as receiving.
+fn ipv4(room: &mut [u8; LONGEST_IPV4], address: Ipv4Addr) -> &str {
+    let mut length = 0;
+    let mut push = |byte: u8| {
+        room[length] = byte;
+        length += 1;
+    };
+    for (index, octet) in address.octets().into_iter().enumerate() {
+        if index > 0 {
+            push(b'.');
+        }
+        if octet >= 100 {
+            push(b'0' + octet / 100);
+        }
+        if octet >= 10 {
+            push(b'0' + octet / 10 % 10);
+        }
+        push(b'0' + octet % 10);
+    }
+    // Digits and points.
+    str::from_utf8(&room[..length]).unwrap_or_default()
 }
 
 fn ipv6(py: Python<'_>, address: Ipv6Addr) -> PyResult<Bound<'_, PyAny>> {

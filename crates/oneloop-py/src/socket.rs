@@ -175,7 +175,8 @@ impl<'a, 'py> Socket<'a, 'py> {
         }
     }
 
-    fn is_original(&self) -> bool {
+    /// Whether it is an exact `socket.socket`.
+    pub(crate) fn is_original(&self) -> bool {
         let py = self.py();
         ORIGINAL
             .get(py)

@@ -1,5 +1,7 @@
 //! What a transport tells of itself: `get_extra_info` and `repr`.
 
+use std::os::fd::BorrowedFd;
+
 use oneloop::engine::stream::Machine;
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
@@ -9,6 +11,7 @@ use super::base::Transport;
 use super::kind::Kind;
 use super::name::Name;
 use crate::names;
+use crate::socket::Socket;
 
 /// What asyncio tells of a socket, of one that is ours: it is put into the extra info only when somebody asks for it.
 pub(super) struct Unasked {
@@ -32,13 +35,28 @@ impl<K: Kind> Transport<K> {
         let extra = self.extra(py)?;
         let shown = names::transport_socket_class(py)?.call1((&socket,))?;
         extra.set_item(names::socket(py), shown)?;
-        let name = unless_os_error(&socket, names::getsockname(py))?;
+        let name = match self.asked(&socket, Name::local) {
+            Some(name) => Some(name.to_python(py)?),
+            None => unless_os_error(&socket, names::getsockname(py))?,
+        };
         extra.set_item(names::sockname(py), name)?;
         if !extra.contains(names::peername(py))? {
-            let name = unless_os_error(&socket, names::getpeername(py))?;
+            let name = match self.asked(&socket, Name::peer) {
+                Some(name) => Some(name.to_python(py)?),
+                None => unless_os_error(&socket, names::getpeername(py))?,
+            };
             extra.set_item(names::peername(py), name)?;
         }
         Ok(())
+    }
+
+    /// What the system says of a socket of the interpreter's own, if that is an internet address; for all else its method is called.
+    fn asked(&self, socket: &Bound<'_, PyAny>, ask: fn(BorrowedFd<'_>) -> Name) -> Option<Name> {
+        if !Socket::new(socket).is_original() {
+            return None;
+        }
+        let name = self.endpoint.with(socket.py(), |fd| Ok(ask(fd))).ok()?;
+        matches!(name, Name::Internet(_)).then_some(name)
     }
 
     /// Remembers what can be asked of an open descriptor only: it is about to be closed.
