@@ -6,7 +6,8 @@
 //!   [`Inbox::park`], which then refuses, or after it, and then notifies;
 //! - a busy loop costs its callers no syscall, and of many that push at a parked one, one notifies;
 //! - no user code under the lock: items are moved, never dropped, cloned or compared inside it;
-//! - a kept `Arc<Inbox>` (a waker's) holds no descriptor of a closed loop: closing lets go of the notifier.
+//! - a kept `Arc<Inbox>` (a waker's) holds no descriptor of a closed loop, nor does a thread that is just waking it: closing lets go of
+//!   the notifier, and waits for whoever uses it at that moment.
 //!
 //! Dropping an inbox drops what is left in it wherever the last `Arc` happens to be dropped; a loop that minds closes it.
 //!
@@ -16,15 +17,21 @@ use std::fmt;
 use std::io;
 
 #[cfg(not(loom))]
-use std::sync::{
-    Mutex, MutexGuard,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::yield_now,
 };
 
 #[cfg(loom)]
-use loom::sync::{
-    Mutex, MutexGuard,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use loom::{
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::yield_now,
 };
 
 use std::sync::{PoisonError, TryLockError};
@@ -63,8 +70,8 @@ pub(crate) struct Inbox<T, N: Notify = Notifier> {
 
 struct State<T, N> {
     items: Vec<T>,
-    /// `None` once closed.
-    notifier: Option<N>,
+    /// `None` once closed. Shared with the threads that are notifying, which closing waits for.
+    notifier: Option<Arc<N>>,
     /// The loop waits, or is about to, and nobody has taken it upon themselves to wake it.
     parked: bool,
     /// `wake` was called when the loop was not parked.
@@ -88,13 +95,13 @@ pub(crate) struct Rejected<T>(pub(crate) T);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct LockedByLostThread;
 
-impl<T, N: Notify + Clone> Inbox<T, N> {
+impl<T, N: Notify> Inbox<T, N> {
     /// An open, empty inbox whose loop is woken by `notifier`.
     pub(crate) fn new(notifier: N) -> Self {
         Inbox {
             state: Mutex::new(State {
                 items: Vec::new(),
-                notifier: Some(notifier),
+                notifier: Some(Arc::new(notifier)),
                 parked: false,
                 woken: false,
             }),
@@ -179,6 +186,9 @@ impl<T, N: Notify + Clone> Inbox<T, N> {
     }
 
     /// Refuses every later push, lets go of the notifier, and hands out what was not drained, for the caller to drop.
+    ///
+    /// Waits for threads that are notifying, which takes no longer than a system call: a pusher's item may have been run, and the loop
+    /// have ended, before the pusher has come back from waking it.
     pub(crate) fn close(&self) -> Vec<T> {
         let Some(mut state) = self.lock() else {
             return Vec::new();
@@ -188,7 +198,9 @@ impl<T, N: Notify + Clone> Inbox<T, N> {
         state.parked = false;
         self.flag.store(false, Ordering::Relaxed);
         drop(state);
-        drop(notifier); // may close a descriptor: a syscall that nobody has to wait for
+        if let Some(notifier) = notifier {
+            self.let_go(notifier); // may close a descriptor: a syscall that nobody has to wait for
+        }
         items
     }
 
@@ -204,12 +216,23 @@ impl<T, N: Notify + Clone> Inbox<T, N> {
             .store(sys::fork_generation(), Ordering::Relaxed);
         state.parked = false;
         let inherited = match &mut state.notifier {
-            Some(present) => std::mem::replace(present, notifier),
-            None => notifier,
+            Some(present) => std::mem::replace(present, Arc::new(notifier)),
+            None => Arc::new(notifier),
         };
         drop(state);
-        drop(inherited);
+        drop(inherited); // not waited for: a thread of the parent that was using it is none of this process
         Ok(())
+    }
+
+    /// Drops the notifier, after everybody else who has it.
+    fn let_go(&self, mut notifier: Arc<N>) {
+        if self.generation.load(Ordering::Relaxed) != sys::fork_generation() {
+            return; // who uses it may be a thread of the parent, and not exist here
+        }
+        while let Err(used) = Arc::try_unwrap(notifier) {
+            notifier = used;
+            yield_now();
+        }
     }
 
     /// The lock, or `None` if a thread holds it that this process does not have.
@@ -250,11 +273,13 @@ impl<T, N: Notify + Clone> Inbox<T, N> {
     }
 
     /// Notifies outside the lock: the woken loop's first act is to take it, and would only run into its waker.
-    fn notify(&self, notifier: Option<N>) {
+    fn notify(&self, notifier: Option<Arc<N>>) {
         let Some(notifier) = notifier else {
             return;
         };
-        if notifier.notify().is_err()
+        let notified = notifier.notify();
+        drop(notifier); // first of all, as a closing loop waits for it
+        if notified.is_err()
             && let Some(mut state) = self.lock()
         {
             // The item is queued, so this is no failure of the push; the next one tries again.
@@ -263,9 +288,9 @@ impl<T, N: Notify + Clone> Inbox<T, N> {
     }
 }
 
-impl<T, N: Notify + Clone> State<T, N> {
+impl<T, N: Notify> State<T, N> {
     /// If the loop is parked: ends that, and hands its notifier to the caller, who must use it.
-    fn unpark_with(&mut self) -> Option<N> {
+    fn unpark_with(&mut self) -> Option<Arc<N>> {
         if !std::mem::take(&mut self.parked) {
             return None;
         }

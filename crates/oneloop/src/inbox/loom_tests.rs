@@ -3,7 +3,7 @@
 
 use super::*;
 
-use loom::sync::{Arc, Condvar};
+use loom::sync::Condvar;
 use loom::thread;
 
 /// The driver's notification: remembered until a wait consumes it. A lost wake-up is a deadlock, which loom reports.
@@ -143,6 +143,25 @@ fn loom_a_push_against_a_close_is_queued_or_given_back() {
         assert_eq!(left.iter().sum::<u32>() + rejected, 1);
         assert!(!inbox.has_items());
         assert!(inbox.close().is_empty());
+    });
+}
+
+#[test]
+fn loom_who_wakes_a_loop_holds_nothing_of_it_once_it_is_closed() {
+    loom::model(|| {
+        let (inbox, bell) = inbox();
+        let pusher = {
+            let inbox = inbox.clone();
+            thread::spawn(move || assert!(inbox.push(1).is_ok()))
+        };
+        let mut items = Vec::new();
+        while items.is_empty() {
+            turn(&inbox, &bell, &mut items);
+        }
+        // The item is there, but the pusher may still be about to come back from waking the loop.
+        assert!(inbox.close().is_empty());
+        assert_eq!(Arc::strong_count(&bell.0), 1);
+        assert!(pusher.join().is_ok());
     });
 }
 

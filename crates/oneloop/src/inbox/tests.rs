@@ -2,8 +2,8 @@
 
 use super::*;
 
+use std::sync::Barrier;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
