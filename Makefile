@@ -62,9 +62,9 @@ soak: ## five minutes of everything at once, after which nothing has grown (SECO
 	@scripts/prerequisites build
 	@ONELOOP_SOAK_SECONDS=$(or $(SECONDS),300) $(PYTHON) scripts/check.py soak
 
-bench: ## every benchmark, beside asyncio and other loops, on CPython 3.14: figures and drawings into benches/results
+bench: ## every benchmark, beside asyncio and other loops, on CPython 3.14, in an hour (MINUTES=90): figures and drawings into benches/results
 	@scripts/prerequisites build
-	@$(PYTHON) benches/run --into benches/results
+	@$(PYTHON) benches/run $(if $(MINUTES),--minutes $(MINUTES)) --into benches/results
 
 bench-quick: ## few rows and few pairs of every benchmark: under three minutes, building aside
 	@scripts/prerequisites build

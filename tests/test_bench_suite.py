@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from benches.suite import command, drawing, environment, group, loops, measuring, pairs, results, table
+from benches.suite import command, drawing, environment, group, loops, measuring, pairs, plan, results, table
 from benches.suite.group import NoFigure, Sample, Spec
 from benches.suite.pairs import Estimate
 
@@ -142,6 +142,42 @@ def test_a_limit_of_time_ends_rows_and_drops_none() -> None:
     assert [len(row.cells["oneloop"].samples) for row in rows] == [pairs.FEWEST] * 3
 
 
+def test_rows_share_a_limit_of_time_by_what_they_cost() -> None:
+    specs = [
+        Spec("cheap", "", "", pairs=1, seconds=1),
+        Spec("dear", "", "", pairs=2, limits=("plain",), seconds=3),
+        Spec("last", "", "", pairs=1, seconds=1),
+    ]
+    assert [plan.cost(spec, 2) for spec in specs] == [4, 27, 4]
+    now = 100.0
+    budget = plan.Budget(specs, 2, 70, lambda: now)
+    assert budget.next_deadline() == 100 + 70 * 4 / 35
+    now = 139  # longer than its share: those that follow have less
+    assert budget.next_deadline() == 139 + 31 * 27 / 31
+    now = 150  # and what one leaves is theirs
+    assert budget.next_deadline() == 170
+    now = 171
+    assert plan.Budget(specs, 2, 0, lambda: now).next_deadline() == 171
+    assert plan.Budget(specs, 2, float("inf"), lambda: now).next_deadline() == float("inf")
+
+
+def test_a_run_says_how_long_it_takes_and_is_given_an_hour() -> None:
+    costs = {"scheduling": 3000.0, "network": 6000.0}
+    limits = command.shares(costs, command.parse(["scheduling", "network"]))
+    assert limits == {"scheduling": 1200, "network": 2400}
+    assert command.announced(costs, limits) == (
+        "scheduling, network: about 60 minutes of measuring, building aside; all pairs would take 150 minutes"
+    )
+    assert command.announced({"memory": 200.0}, {"memory": 999}) == (
+        "memory: about 3 minutes of measuring, building aside"
+    )
+    assert command.shares(costs, command.parse(["--minutes", "90"])) == {"scheduling": 1800, "network": 3600}
+    assert command.shares(costs, command.parse(["--pairs", "15"])) == dict.fromkeys(costs, float("inf"))
+    assert command.shares(costs, command.parse(["--seconds", "7"])) == dict.fromkeys(costs, 7)
+    assert command.shares(costs, command.parse(["--quick"])) == dict.fromkeys(costs, measuring.QUICK_SECONDS)
+    assert len(group.KNOWN) * measuring.QUICK_SECONDS < 180
+
+
 def test_a_loop_without_a_figure_keeps_its_reason() -> None:
     rows = by_key(made_results())
     assert rows["won"].cells["talyn"].unavailable == "no wheel for Python 3.14.1"
@@ -165,8 +201,25 @@ def test_aims_are_judged_by_ratio_limit_and_interval() -> None:
     assert faster.best == "asyncio"
 
 
+def test_a_loop_may_be_aimed_at_by_name() -> None:
+    row = replace(by_key(made_results())["won"], against={"uvloop": 2.5}, stretch=2.4)
+    assert row.best == "rloop"
+    assert row.reached is True
+    assert replace(row, against={"uvloop": 3.5}).reached is False
+    # What was not measured is neither reached nor missed, unless something else is missed.
+    absent = replace(row, against={"talyn": 1.0})
+    assert absent.reached is None
+    assert replace(absent, target=2.2).reached is False
+    assert replace(row, limit={}).reached is None
+    told = table.aim(row)
+    assert told.startswith("1.9 (at best 2.4), 2.5 to uvloop (now 3.")
+    assert told.endswith(": reached")
+    assert "1 to talyn (not measured)" in table.aim(absent)
+
+
 def test_results_survive_being_written_and_read(tmp_path: Path) -> None:
     made = made_results()
+    made = replace(made, rows=(*made.rows[1:], replace(made.rows[0], against={"uvloop": 1.5}, stretch=2.0)))
     results.write(made, tmp_path / "made.json")
     again = results.read(tmp_path / "made.json")
     assert again.as_json() == made.as_json()
@@ -312,6 +365,70 @@ def test_every_opponent_is_pinned_and_what_it_needs_belongs_to_it() -> None:
     assert sorted(lines) == sorted(line for name in loops.RIVALS for line in environment.requirements(name))
 
 
+PLAIN = {"CONFIG_ARGS": "'--prefix=/usr'", "PGO_PROF_USE_FLAG": "-fprofile-use -fprofile-correction"}
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        (PLAIN, False),
+        ({**PLAIN, "CONFIG_ARGS": "'--enable-optimizations' '--with-lto'"}, True),
+        ({**PLAIN, "PY_CFLAGS_NODIST": "-O3 -fprofile-use -g"}, True),
+        # Debian's: profiled, and all flags of it taken out.
+        ({"CONFIG_ARGS": "'--prefix=/usr'", "PGO_PROF_USE_FLAG": "", "PY_CFLAGS_NODIST": "-g"}, None),
+        ({}, None),
+    ],
+)
+def test_whether_the_interpreter_is_optimized_is_read_and_not_guessed(
+    told: dict[str, str], expected: bool | None
+) -> None:
+    assert environment.optimized(told) is expected
+    assert ("PGO" in environment.optimization(expected)) is True
+
+
+# Issue 5's figures: what each row is to reach beside the best other loop, beside a loop by name, and over the limit.
+FIGURES: dict[str, tuple[float, dict[str, float], float | None]] = {
+    "sleep0": (1.6, {}, None),
+    **dict.fromkeys(("spawn", "pingpong"), (1.5, {}, None)),
+    **dict.fromkeys(("gather", "task-group"), (1.4, {}, None)),
+    **dict.fromkeys(("queue", "event", "lock"), (1.3, {}, None)),
+    **dict.fromkeys(("chain", "batch", "batch-arguments"), (1.2, {}, None)),
+    **dict.fromkeys(("threadsafe", "threadsafe-thread", "threadsafe-four"), (1.2, {}, None)),
+    **dict.fromkeys(("timer-cancel", "timer-fire", "executor"), (1.2, {}, None)),
+    "timeout": (1.1, {}, None),
+    "echo-streams-read-tcp-100-1k": (1.15, {}, None),
+    "echo-streams-lines-tcp-100-1k": (1.4, {}, None),
+    **dict.fromkeys(("echo-streams-read-unix-100-1k", "echo-streams-lines-unix-100-1k"), (1.6, {}, None)),
+    **dict.fromkeys(
+        ("echo-sock-tcp-1-1k", "echo-sock-tcp-100-1k", "echo-sock-tcp-1000-1k", "echo-sock-unix-100-1k"),
+        (1.7, {"uvloop": 2.5}, None),
+    ),
+    "echo-protocol-tcp-100-1k": (1.0, {}, 1.15),
+    **dict.fromkeys(("echo-protocol-tcp-100-64kib", "echo-protocol-tcp-100-100k"), (1.0, {}, 1.1)),
+    **dict.fromkeys(("bulk-up-tcp", "bulk-down-tcp", "bulk-up-unix", "bulk-down-unix"), (1.0, {}, 1.1)),
+    "echo-buffered-tcp-100-1k": (1.15, {}, None),
+    **dict.fromkeys(("accept", "connect"), (1.3, {}, None)),
+    **dict.fromkeys(("echo-protocol-tls-1-1k", "echo-protocol-tls-100-1k"), (1.1, {}, None)),
+    **dict.fromkeys(("echo-protocol-tls-100-10k", "echo-protocol-tls-100-100k"), (1.1, {}, None)),
+    "echo-streams-read-tls-100-1k": (1.1, {}, None),
+    **dict.fromkeys(("echo-datagrams-udp-1-1k", "echo-datagrams-udp-10-1k"), (1.3, {}, None)),
+    "uvicorn": (1.0, {"uvloop": 1.5, "zuvloop": 1.0}, None),
+    **dict.fromkeys(("aiohttp-server-plain", "aiohttp-server-json", "aiohttp-client", "websockets"), (1.0, {}, None)),
+    **dict.fromkeys(("asyncpg-select-1", "asyncpg-1000-rows", "redis-single", "redis-pipeline"), (1.0, {}, None)),
+    **dict.fromkeys(("idle-protocol", "idle-streams", "idle-tls", "sleeping-task"), (1.0, {}, None)),
+}  # fmt: skip
+
+
+def test_every_figure_that_is_aimed_at_is_a_row() -> None:
+    # Two groups have a row "spawn": scheduling's, of tasks, is the one that is meant.
+    rows = {row.key: row for name in reversed(group.KNOWN) for row in group.load(name).rows()}
+    assert {key: (rows[key].target, dict(rows[key].against), rows[key].within) for key in FIGURES} == FIGURES
+    assert rows["echo-streams-read-tcp-100-1k"].stretch == 1.25
+    assert all(rows[key].limits for key, (_, _, within) in FIGURES.items() if within)
+    # Not behind, where nothing was said.
+    assert rows["tls-handshake"].target is None
+
+
 @pytest.mark.parametrize("name", group.present())
 def test_a_group_s_rows_have_keys_of_their_own_and_a_quick_choice(name: str) -> None:
     rows = group.load(name).rows()
@@ -327,7 +444,7 @@ def test_the_command_goes_on_with_other_groups_and_keeps_what_was_measured(
 ) -> None:
     made = made_results()
 
-    def measured(name: str, python: Sequence[str], options: object) -> tuple[results.Results, bool]:
+    def measured(name: str, python: Sequence[str], seconds: float, options: object) -> tuple[results.Results, bool]:
         if name == "scheduling":
             raise environment.MissingError("no kernel")
         return replace(made, group=name, rows=made.rows[1:]), name == "memory"

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def count(tools: equipment.Tools, bench: environment.Bench, options: argparse.Namespace) -> int:
-    if not bench.interpreter["optimized"]:
+    if bench.interpreter["optimized"] is False:
         say("this interpreter was built without profile-guided optimization: compare within one run only")
 
     runs = [figures(bench, tools, options) for _ in range(2 if options.check else 1)]

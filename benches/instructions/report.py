@@ -10,7 +10,7 @@ from benches.instructions.equipment import Tools
 from benches.instructions.measure import Cell
 from benches.scheduling.rows import ROWS
 from benches.suite import loops
-from benches.suite.environment import Bench
+from benches.suite.environment import Bench, optimization
 from benches.suite.table import aligned
 
 
@@ -80,7 +80,7 @@ def notes(cells: Sequence[Cell]) -> list[str]:
 
 
 def described(bench: Bench) -> str:
-    return f"Python {bench.interpreter['build']}, {'with' if bench.interpreter['optimized'] else 'without'} PGO"
+    return f"Python {bench.interpreter['build']}, {optimization(bench.interpreter['optimized'])}"
 
 
 def as_json(cells: Sequence[Cell], bench: Bench, tools: Tools) -> str:

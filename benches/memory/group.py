@@ -15,7 +15,16 @@ REQUIREMENTS: Sequence[str] = ()
 
 def rows() -> Sequence[Spec]:
     return [
-        Spec(row.key, row.title, row.unit, target=row.target, quick=row.quick, pairs=row.pairs) for row in ROWS.values()
+        Spec(
+            row.key,
+            row.title,
+            row.unit,
+            target=row.target,
+            quick=row.quick,
+            pairs=row.pairs,
+            seconds=row.seconds,
+        )
+        for row in ROWS.values()
     ]
 
 

@@ -40,6 +40,8 @@ class Row:
     quick: bool = False
     # Memory hardly scatters: few rounds say as much as many.
     pairs: int = 5
+    # About how long a sample takes.
+    seconds: float = 0.5
 
 
 ROWS: dict[str, Row] = {}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benches.network import generator
 from benches.network.measure import QUICK, Equipment, Length
-from benches.network.rows import BY_KEY, ROWS
+from benches.network.rows import BY_KEY, ROWS, Shape
 from benches.suite.environment import Bench
 from benches.suite.group import Sample, Spec
 
@@ -18,7 +19,15 @@ _generator: Path | None = None
 
 
 def rows() -> Sequence[Spec]:
-    return [row.spec for row in ROWS]
+    return [replace(row.spec, seconds=expected(row.shape)) for row in ROWS]
+
+
+def expected(shape: Shape) -> float:
+    """About how many seconds a sample takes: the server's start, its connections, and one load or two."""
+    length = Length()
+    each = 0.001 if shape.carrier == "tls" else 0.0001
+    loads = [length.measured] + ([length.latency] if shape.rate else [])
+    return 0.09 + sum(length.warmup + load + each * shape.connections for load in loads)
 
 
 def prepare(bench: Bench) -> None:

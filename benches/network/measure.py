@@ -23,9 +23,9 @@ from benches.suite.group import NoFigure, Sample
 class Length:
     """How long the parts of a sample are, in seconds."""
 
-    warmup: float = 0.1
-    measured: float = 0.3
-    latency: float = 0.25
+    warmup: float = 0.05
+    measured: float = 0.15
+    latency: float = 0.1
 
 
 # For a run that is to say something within a minute: no latencies.

@@ -6,10 +6,11 @@ everything, and from there each goes in the directions in which it may differ fr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
-from benches.suite.group import Spec
+from benches.suite.group import AHEAD, Spec, usual_pairs
 
 KIB = 1024
 # The plain server of the load generator, as a subject beside the loops.
@@ -55,6 +56,7 @@ SIZES = {100: "100", 1000: "1k", 10_000: "10k", 64 * KIB: "64kib", 100_000: "100
 SIZE_TITLES = {100: "100 B", 1000: "1 KB", 10_000: "10 KB", 64 * KIB: "64 KiB", 100_000: "100 KB"}
 
 REQUEST = "µs of server CPU per request"
+NOBODY: Mapping[str, float] = MappingProxyType({})
 
 
 def echo(
@@ -64,6 +66,8 @@ def echo(
     size: int,
     *,
     target: float | None = None,
+    stretch: float | None = None,
+    against: Mapping[str, float] = NOBODY,
     within: float | None = None,
     quick: bool = False,
 ) -> Row:
@@ -78,9 +82,12 @@ def echo(
             title=f"Echo by {STYLES[style]}, {CARRIERS[carrier]}, {some}, {SIZE_TITLES[size]}",
             unit=REQUEST,
             target=target,
+            stretch=stretch,
+            against=against,
             limits=(PLAIN,) if plain else (),
             within=within,
             quick=quick,
+            pairs=usual_pairs(target),
         ),
         Shape(style, carrier, connections, size, rate=rate, plain="echo" if plain else None),
     )
@@ -93,6 +100,7 @@ def bulk(direction: str, program: str, carrier: str) -> Row:
             key=f"bulk-{direction}-{carrier}",
             title=f"One bulk stream {words[direction]}, {CARRIERS[carrier]}",
             unit="µs of server CPU per MiB",
+            target=AHEAD,
             limits=(PLAIN,),
             within=1.1,
         ),
@@ -102,24 +110,26 @@ def bulk(direction: str, program: str, carrier: str) -> Row:
 
 def churn(key: str, title: str, unit: str, shape: Shape, *, target: float | None = None) -> Row:
     limits = (PLAIN,) if shape.plain else ()
-    return Row(Spec(key=key, title=title, unit=unit, target=target, limits=limits), shape)
+    return Row(Spec(key, title, unit, target=target, limits=limits, pairs=usual_pairs(target)), shape)
 
 
 def work(key: str, title: str, unit: str, *, target: float | None = None) -> Row:
-    return Row(Spec(key=key, title=title, unit=unit, target=target), Shape(key, load="", carrier=""))
+    return Row(Spec(key, title, unit, target=target, pairs=usual_pairs(target)), Shape(key, load="", carrier=""))
 
 
 # What each style is aimed at, by what carries it.
 LINES, READ, UNIX, SOCK, BUFFERED, TLS, UDP = 1.4, 1.15, 1.6, 1.7, 1.15, 1.1, 1.3
+READ_STRETCH = 1.25
+SOCK_AGAINST = MappingProxyType({"uvloop": 2.5})
 
 ROWS: Sequence[Row] = (
     echo("protocol", "tcp", 1, 1000),
     echo("protocol", "tcp", 10, 1000),
     echo("protocol", "tcp", 100, 100),
-    echo("protocol", "tcp", 100, 1000, within=1.15, quick=True),
+    echo("protocol", "tcp", 100, 1000, target=AHEAD, within=1.15, quick=True),
     echo("protocol", "tcp", 100, 10_000),
-    echo("protocol", "tcp", 100, 64 * KIB, within=1.1),
-    echo("protocol", "tcp", 100, 100_000, within=1.1),
+    echo("protocol", "tcp", 100, 64 * KIB, target=AHEAD, within=1.1),
+    echo("protocol", "tcp", 100, 100_000, target=AHEAD, within=1.1),
     echo("protocol", "tcp", 1000, 1000),
     echo("protocol", "unix", 1, 1000),
     echo("protocol", "unix", 100, 1000),
@@ -129,12 +139,12 @@ ROWS: Sequence[Row] = (
     echo("protocol", "tls", 100, 100_000, target=TLS),
     echo("buffered", "tcp", 100, 1000, target=BUFFERED),
     echo("buffered", "tcp", 100, 64 * KIB),
-    echo("streams-read", "tcp", 1, 1000, target=READ),
+    echo("streams-read", "tcp", 1, 1000, target=READ, stretch=READ_STRETCH),
     echo("streams-read", "tcp", 100, 100),
-    echo("streams-read", "tcp", 100, 1000, target=READ, quick=True),
+    echo("streams-read", "tcp", 100, 1000, target=READ, stretch=READ_STRETCH, quick=True),
     echo("streams-read", "tcp", 100, 10_000),
     echo("streams-read", "tcp", 100, 100_000),
-    echo("streams-read", "tcp", 1000, 1000, target=READ),
+    echo("streams-read", "tcp", 1000, 1000, target=READ, stretch=READ_STRETCH),
     echo("streams-read", "unix", 100, 1000, target=UNIX),
     echo("streams-read", "tls", 100, 1000, target=TLS),
     echo("streams-lines", "tcp", 10, 1000, target=LINES),
@@ -143,12 +153,12 @@ ROWS: Sequence[Row] = (
     echo("streams-lines", "unix", 100, 1000, target=UNIX),
     echo("streams-exactly", "tcp", 100, 1000),
     echo("streams-exactly", "tcp", 100, 10_000),
-    echo("sock", "tcp", 1, 1000, target=SOCK),
+    echo("sock", "tcp", 1, 1000, target=SOCK, against=SOCK_AGAINST),
     echo("sock", "tcp", 100, 100),
-    echo("sock", "tcp", 100, 1000, target=SOCK, quick=True),
+    echo("sock", "tcp", 100, 1000, target=SOCK, against=SOCK_AGAINST, quick=True),
     echo("sock", "tcp", 100, 10_000),
-    echo("sock", "tcp", 1000, 1000, target=SOCK),
-    echo("sock", "unix", 100, 1000),
+    echo("sock", "tcp", 1000, 1000, target=SOCK, against=SOCK_AGAINST),
+    echo("sock", "unix", 100, 1000, target=SOCK, against=SOCK_AGAINST),
     echo("datagrams", "udp", 1, 1000, target=UDP),
     echo("datagrams", "udp", 10, 100, target=UDP),
     echo("datagrams", "udp", 10, 1000, target=UDP),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from benches.scheduling.rows import ROWS
 from benches.suite.child import ask
 from benches.suite.environment import Bench
-from benches.suite.group import Sample, Spec
+from benches.suite.group import Sample, Spec, usual_pairs
 
 TITLE = "Scheduling: processor time per operation"
 REQUIREMENTS: Sequence[str] = ()
@@ -15,7 +15,18 @@ UNIT = "ns of CPU per operation"
 
 
 def rows() -> Sequence[Spec]:
-    return [Spec(row.key, row.title, UNIT, target=row.target, quick=row.quick) for row in ROWS.values()]
+    return [
+        Spec(
+            row.key,
+            row.title,
+            UNIT,
+            target=row.target,
+            quick=row.quick,
+            pairs=usual_pairs(row.target),
+            seconds=row.seconds,
+        )
+        for row in ROWS.values()
+    ]
 
 
 def prepare(bench: Bench) -> None:

@@ -40,6 +40,8 @@ class Row:
     on_the_clock: Mapping[str, Any] = field(default_factory=dict)
     # Under callgrind the clock stands while a loop waits for a deadline, so a row that does cannot be counted.
     counted: bool = True
+    # About how long a sample takes on a machine that does nothing else, start and warm-up with it.
+    seconds: float = 0.22
     # Why the interpreter cannot run it, if so.
     lacking: str = ""
     quick: bool = False

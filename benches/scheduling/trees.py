@@ -113,6 +113,7 @@ def register(key: str, title: str, kind: Callable[[], Leaf], waits: bool, groupe
         at_once=nodes(TIMED_LEVELS),
         on_the_clock={"levels": TIMED_LEVELS},
         counted=not waits,
+        seconds=0.4,
         lacking=EAGER * eager,
     )
     async def program(loop: Loop, n: int, levels: int = COUNTED_LEVELS) -> None:

@@ -1,6 +1,6 @@
 """The command line: which groups, rows and loops, in which interpreter, and where the figures go.
 
-    benches/run [GROUP ...] [--quick] [--rows A,B] [--loops A,B] [--python 3.14] [--json FILE] [--svg FILE]
+    benches/run [GROUP ...] [--quick] [--minutes N] [--rows A,B] [--loops A,B] [--python 3.14] [--json FILE] ...
 
 The figures are measured by the chosen interpreter, which may live in a Debian system of its own (scripts/interpreters);
 this process chooses it, and turns the file that comes back into a table, JSON and a drawing.
@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import math
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benches.suite import drawing, group, loops, results, table
+from benches.suite import drawing, group, loops, measuring, plan, results, table
 from benches.suite.environment import ROOT, MissingError, cache, run
 
 # Debian's, built with profile-guided optimization; every opponent has a wheel for it.
@@ -30,17 +31,45 @@ PUBLISHED = "3.14"
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     try:
+        costs = {name: plan.total(chosen(name, options), len(options.loops)) for name in options.groups}
+        limits = shares(costs, options)
+        say(announced(costs, limits))
         python = interpreter(options.python)
     except MissingError as missing:
         say(str(missing))
         return 2
-    return max(one(name, python, options) for name in options.groups)
+    return max(one(name, python, limits[name], options) for name in options.groups)
 
 
-def one(name: str, python: Sequence[str], options: argparse.Namespace) -> int:
+def chosen(name: str, options: argparse.Namespace) -> list[group.Spec]:
+    return measuring.choose(group.load(name).rows(), options.rows, options.quick, options.pairs)
+
+
+def shares(costs: Mapping[str, float], options: argparse.Namespace) -> dict[str, float]:
+    """How many seconds each group has. Who says how many pairs there are to be gets them."""
+    if options.seconds:
+        return dict.fromkeys(costs, options.seconds)
+    if options.pairs and not options.minutes:
+        return dict.fromkeys(costs, math.inf)
+    if options.quick and not options.minutes:
+        return dict.fromkeys(costs, measuring.QUICK_SECONDS)
+    limit = 60 * (options.minutes or plan.MINUTES)
+    return {name: limit * cost / sum(costs.values()) for name, cost in costs.items()}
+
+
+def announced(costs: Mapping[str, float], limits: Mapping[str, float]) -> str:
+    """What there is to wait for, before it begins."""
+    expected = sum(min(cost, limits[name]) for name, cost in costs.items())
+    said = f"{', '.join(costs)}: about {plan.words(expected)} of measuring, building aside"
+    if any(cost > limits[name] for name, cost in costs.items()):
+        said += f"; all pairs would take {plan.words(sum(costs.values()))}"
+    return said
+
+
+def one(name: str, python: Sequence[str], seconds: float, options: argparse.Namespace) -> int:
     """One group; what is wrong with it keeps no other from being measured."""
     try:
-        found, complete = measure(name, python, options)
+        found, complete = measure(name, python, seconds, options)
         show(name, found, options)
     except (MissingError, results.FormatError) as missing:
         say(str(missing))
@@ -69,7 +98,9 @@ def interpreter(wanted: str) -> list[str]:
     return [sys.executable, str(ROOT / "scripts" / "interpreters"), "run", wanted, "sh", "-c", start, "sh"]
 
 
-def measure(name: str, python: Sequence[str], options: argparse.Namespace) -> tuple[results.Results, bool]:
+def measure(
+    name: str, python: Sequence[str], seconds: float, options: argparse.Namespace
+) -> tuple[results.Results, bool]:
     """What was measured, and whether that is all of it."""
     # In the cache, since that is in sight from a system of its own, too.
     with tempfile.TemporaryDirectory(dir=cache()) as folder:
@@ -88,8 +119,8 @@ def measure(name: str, python: Sequence[str], options: argparse.Namespace) -> tu
             command += ["--rows", ",".join(options.rows)]
         if options.pairs:
             command += ["--pairs", str(options.pairs)]
-        if options.seconds:
-            command += ["--seconds", str(options.seconds)]
+        if not math.isinf(seconds):
+            command += ["--seconds", str(seconds)]
         if options.quick:
             command.append("--quick")
         command += ["--date", today(), "--commit", commit()]
@@ -137,8 +168,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="few rows, few pairs: a minute for each group")
     parser.add_argument("--rows", type=words, default=[], help="comma-separated; all by default")
     parser.add_argument("--loops", type=words, default=list(loops.NAMES), help=f"of {','.join(loops.NAMES)}")
-    parser.add_argument("--pairs", type=int, help="how many; 15 by default, 6 with --quick")
-    parser.add_argument("--seconds", type=float, help="of each group: a row begins no round once its share is used up")
+    parser.add_argument(
+        "--pairs", type=int, help="of every row, however long it takes (15 by default, 9 of rows without an aim)"
+    )
+    parser.add_argument("--minutes", type=float, help=f"of all groups together; {plan.MINUTES} by default")
+    parser.add_argument("--seconds", type=float, help="of each group, instead")
     parser.add_argument("--python", default=PUBLISHED, help="a version, or a path with a slash (default %(default)s)")
     parser.add_argument("--json", type=Path, help="where the figures of one group go")
     parser.add_argument("--svg", type=Path, help="where the drawing of one group goes")

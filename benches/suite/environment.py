@@ -62,9 +62,28 @@ def interpreter() -> dict[str, Any]:
     """Figures belong to one build of the interpreter."""
     return {
         "version": platform.python_version(),
-        "optimized": "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or ""),
+        "optimized": optimized(sysconfig.get_config_vars()),
         "build": sys.version,
     }
+
+
+def optimized(told: Mapping[str, Any]) -> bool | None:
+    """Whether the interpreter was built with profile-guided optimization, by what it tells of its build; None where
+    that has been taken out of it.
+
+    A distribution may run the profiled build by itself, as Debian does, instead of configuring it, and then leaves no
+    flag of it to extensions: not even what configure would have used, which every other build by gcc or clang tells.
+    """
+    if "--enable-optimizations" in (told.get("CONFIG_ARGS") or ""):
+        return True
+    flags = " ".join(str(told.get(name) or "") for name in ("PY_CFLAGS", "PY_CFLAGS_NODIST", "PY_CORE_LDFLAGS"))
+    if "-fprofile-use" in flags or "-fprofile-instr-use" in flags:
+        return True
+    return False if told.get("PGO_PROF_USE_FLAG") else None
+
+
+def optimization(optimized: bool | None) -> str:
+    return {True: "with PGO", False: "without PGO", None: "its build does not tell of PGO"}[optimized]
 
 
 def machine() -> dict[str, Any]:

@@ -14,8 +14,11 @@ from dataclasses import dataclass, field
 from typing import Protocol, cast
 
 from benches.suite.environment import Bench
-from benches.suite.pairs import PAIRS
+from benches.suite.pairs import FEWER, PAIRS
 from benches.suite.results import Better
+
+# The target of a row that is to be ahead of the best, by however little.
+AHEAD = 1.0
 
 
 class NoFigure(Exception):  # noqa: N818 - an answer, not an error: the cell shows the reason
@@ -40,12 +43,22 @@ class Spec:
     better: Better = "lower"
     # Our ratio to the best other loop is to be at least this; None: not to be behind it.
     target: float | None = None
+    # What would be better still, and is told beside the target.
+    stretch: float | None = None
+    # Our ratios to loops by name that are aimed at besides.
+    against: Mapping[str, float] = field(default_factory=dict)
     # What else is measured beside the loops, as what the machine allows (a plain epoll server), and how near to come.
     limits: tuple[str, ...] = ()
     within: float | None = None
-    # Whether `--quick` has the row, and how many pairs it takes where not the usual number.
+    # Whether `--quick` has the row, how many pairs it takes, and about how many seconds one sample does.
     quick: bool = False
     pairs: int = PAIRS
+    seconds: float = 0.25
+
+
+def usual_pairs(target: float | None) -> int:
+    """More where a figure is aimed at."""
+    return FEWER if target is None else PAIRS
 
 
 class Group(Protocol):

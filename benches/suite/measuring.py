@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
-from benches.suite import environment, group, loops, pairs, results
+from benches.suite import environment, group, loops, pairs, plan, results
 from benches.suite.environment import Bench
 from benches.suite.group import Group, NoFigure, Sample, Spec
 
@@ -32,9 +32,10 @@ def measure(
     chosen: Group, specs: Sequence[Spec], names: Sequence[str], bench: Bench, say: Say, seconds: float = math.inf
 ) -> Iterator[results.Row]:
     """Every row as it is done; with a limit of time, no row begins a round once its share is used up."""
+    budget = plan.Budget(specs, len(names), seconds, time.monotonic)
     for spec in specs:
         started = time.monotonic()
-        row = measure_row(chosen, spec, names, bench, started + seconds / len(specs))
+        row = measure_row(chosen, spec, names, bench, budget.next_deadline())
         pairs_made = max((len(cell.samples) for cell in row.cells.values()), default=0)
         say(f"{spec.key}: {pairs_made} pairs in {time.monotonic() - started:.1f} s; {verdict(row)}")
         yield row
@@ -76,6 +77,8 @@ def measure_row(
         cells=cells,
         ratios=ratios(cells, spec.better),
         target=spec.target,
+        stretch=spec.stretch,
+        against=spec.against,
         limit=limit,
         within=spec.within,
     )
@@ -120,9 +123,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except environment.MissingError as missing:
         say(str(missing))
         return 2
-    # Who says how many pairs there are to be gets them.
-    hurried = QUICK_SECONDS if options.quick and not options.pairs else math.inf
-    seconds = options.seconds or hurried
     measured = results.Results(
         group=options.group,
         interpreter=bench.interpreter,
@@ -132,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         loops=bench.versions,
         rows=(),
     )
-    for row in measure(chosen, specs, options.loops, bench, say, seconds):
+    for row in measure(chosen, specs, options.loops, bench, say, options.seconds):
         measured = replace(measured, rows=(*measured.rows, row))
         results.write(measured, options.out)  # a run takes long: what is done stays, whatever comes
     return 0
@@ -149,7 +149,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--loops", type=lambda text: text.split(","), default=list(loops.NAMES))
     parser.add_argument("--rows", type=lambda text: text.split(","), default=[])
     parser.add_argument("--pairs", type=int)
-    parser.add_argument("--seconds", type=float)
+    parser.add_argument("--seconds", type=float, default=math.inf)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--date", default="")
     parser.add_argument("--commit", default="")

@@ -20,7 +20,9 @@ from typing import TypeVar
 T = TypeVar("T")
 
 CONFIDENCE = 0.95
+# Of a row that has an aim, and of one that has none: nine are the fewest whose interval leaves out the outermost.
 PAIRS = 15
+FEWER = 9
 FEWEST = 2  # one in each direction
 
 

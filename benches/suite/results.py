@@ -66,6 +66,9 @@ class Row:
     ratios: Mapping[str, Estimate]
     # At least this ratio to the best other loop; None for a row that is not to be behind it.
     target: float | None = None
+    stretch: float | None = None
+    # At least these ratios to loops by name, besides.
+    against: Mapping[str, float] = field(default_factory=dict)
     # What the machine allows, such as a plain epoll server in C; not an opponent.
     limit: Mapping[str, float] = field(default_factory=dict)
     # At most this many times the limit's cost; None where nothing was promised.
@@ -105,12 +108,25 @@ class Row:
 
     @property
     def reached(self) -> bool | None:
-        """Whether the row is where it was to be; None if there is nobody to compare with."""
+        """Whether the row is where it was to be in every respect; None if that cannot be said for want of a figure."""
+        aims = [self.ahead, *(self.ahead_of(loop) for loop in self.against)]
+        if self.within is not None:
+            aims.append(None if (over := self.over_limit) is None else over <= self.within)
+        if False in aims:
+            return False
+        return None if None in aims else True
+
+    @property
+    def ahead(self) -> bool | None:
+        """Whether it is where it was to be beside the best other loop."""
         if (standing := self.standing) is None:
             return None
-        if self.within is not None and (over := self.over_limit) is not None and over > self.within:
-            return False
         return standing.high >= NOT_BEHIND if self.target is None else standing.median >= self.target
+
+    def ahead_of(self, loop: str) -> bool | None:
+        """The same beside a loop that is named."""
+        ratio = self.ratios.get(loop)
+        return None if ratio is None else ratio.median >= self.against[loop]
 
     def as_json(self) -> dict[str, Any]:
         told: dict[str, Any] = {
@@ -124,8 +140,11 @@ class Row:
         }
         if self.limit:
             told["limit"] = {name: significant(value) for name, value in self.limit.items()}
-        if self.within is not None:
-            told["within"] = self.within
+        for name in ("stretch", "within"):
+            if (value := getattr(self, name)) is not None:
+                told[name] = value
+        if self.against:
+            told["against"] = dict(self.against)
         return told
 
     @classmethod
@@ -140,6 +159,8 @@ class Row:
             cells={loop: Cell.from_json(cell) for loop, cell in told["cells"].items()},
             ratios={loop: estimate_from_json(ratio) for loop, ratio in told["ratios"].items()},
             target=told.get("target"),
+            stretch=told.get("stretch"),
+            against=dict(told.get("against", {})),
             limit=dict(told.get("limit", {})),
             within=told.get("within"),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from benches.suite.environment import optimization
 from benches.suite.loops import NAMES
 from benches.suite.results import Results, Row
 
@@ -32,9 +33,9 @@ def as_markdown(results: Results, title: str) -> str:
 
 
 def described(results: Results) -> str:
-    optimized = "with" if results.interpreter.get("optimized") else "without"
     where = f"{results.machine.get('system', '')}, {results.machine.get('processors', '?')} processors"
-    return f"Python {results.interpreter.get('version')}, {optimized} PGO; {where}; {results.date}, {results.commit}"
+    built = optimization(results.interpreter.get("optimized"))
+    return f"Python {results.interpreter.get('version')}, {built}; {where}; {results.date}, {results.commit}"
 
 
 def cell(row: Row, loop: str) -> str:
@@ -60,6 +61,11 @@ def standing(row: Row) -> str:
 
 def aim(row: Row) -> str:
     aimed = "not behind" if row.target is None else f"{row.target:g}"
+    if row.stretch is not None:
+        aimed += f" (at best {row.stretch:g})"
+    for loop, wanted in row.against.items():
+        ratio = row.ratios.get(loop)
+        aimed += f", {wanted:g} to {loop} ({f'now {ratio.median:.2f}' if ratio else 'not measured'})"
     if row.within is not None:
         over = f"now {row.over_limit:.2f}" if row.over_limit is not None else "no limit measured"
         aimed += f", within {row.within:g} of the limit ({over})"
