@@ -52,6 +52,41 @@ def test_which_complaints_are_about_us(tmp_path: Path, kind: str, stack: list[st
     assert str(complaint).startswith(kind)
 
 
+def document(*kinds: str, end: bool = True) -> str:
+    stack = f"<stack>{''.join(RUN)}</stack>"
+    errors = "".join(f"<error><kind>{kind}</kind><what>w</what>{stack}</error>" for kind in kinds)
+    return f'<?xml version="1.0"?>\n<valgrindoutput>{errors}' + ("</valgrindoutput>\n" if end else "")
+
+
+def test_a_forked_child_is_judged_by_its_own_report(tmp_path: Path) -> None:
+    (tmp_path / "7.xml").write_text(document("InvalidWrite", "InvalidFree"))
+    (tmp_path / "8.xml").write_text(document(end=False))  # a child that became another program
+    (tmp_path / "9.xml").write_text(document("InvalidRead"))
+    found = [(one.kind, one.forked) for one in judge.of_program(tmp_path, 7)]
+    assert found == [("InvalidWrite", False), ("InvalidFree", False), ("InvalidRead", True)]
+    # One that was killed is no good news, whichever it is.
+    (tmp_path / "8.xml").write_text(document("InvalidRead", end=False))
+    with pytest.raises(Exception, match="no element found"):
+        list(judge.of_program(tmp_path, 7))
+    (tmp_path / "8.xml").unlink()
+    (tmp_path / "7.xml").write_text(document(end=False))
+    with pytest.raises(Exception, match="no element found"):
+        list(judge.of_program(tmp_path, 7))
+
+
+def test_what_a_fork_takes_from_its_threads_is_no_leak_in_the_child_alone() -> None:
+    started = judge.Frame("spawn_unchecked<oneloop::wait>", OURS, "lifecycle.rs:9")
+    run = judge.Frame("_core::run", OURS, "")
+    for kind, stack, forked, counted in [
+        ("Leak_DefinitelyLost", (started, run), True, False),
+        ("Leak_DefinitelyLost", (started, run), False, True),
+        ("Leak_DefinitelyLost", (run,), True, True),
+        ("UninitCondition", (started, run), True, True),
+        ("InvalidRead", (started, run), True, True),
+    ]:
+        assert judge.counts(judge.Complaint(kind, "", stack, forked)) is counted
+
+
 def test_a_register_that_nobody_reads_is_no_fault() -> None:
     said = "Syscall param {}(sigsetsize) contains uninitialised byte(s)"
     assert not judge.counts(judge.Complaint("SyscallParam", said.format("epoll_pwait"), ()))

@@ -20,8 +20,6 @@ from memcheck import judge, programs
 TESTS = Path(__file__).resolve().parent.parent
 # Of one program, which takes seconds to a minute: past it something hangs.
 LIMIT = 600
-# What a forked child ends with if memcheck has found something in it.
-FOUND = 99
 # Made by Python code, and by PyO3: they have no payload of ours.
 NOT_RAW = {"_DatagramTransportBase"}
 
@@ -40,7 +38,7 @@ class Outcome:
 
 def check(name: str) -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
-        report, log = Path(folder, "report.xml"), Path(folder, "log")
+        log = Path(folder, "log")
         command = [
             "valgrind",
             "--tool=memcheck",
@@ -48,32 +46,32 @@ def check(name: str) -> Outcome:
             "--leak-check=full",
             "--show-leak-kinds=definite",
             "--errors-for-leak-kinds=definite",
-            f"--error-exitcode={FOUND}",
-            "--child-silent-after-fork=yes",  # one report cannot hold two processes
+            f"--child-silent-after-fork={'no' if name in programs.FORKING else 'yes'}",
             "--trace-children=no",
             "--xml=yes",
-            f"--xml-file={report}",
+            f"--xml-file={folder}/%p.xml",
             f"--log-file={log}",
             *(sys.executable, "-m", "memcheck.child", name),
         ]
         began = time.monotonic()
-        try:
-            done = subprocess.run(
-                command, cwd=TESTS, env=surroundings(), capture_output=True, text=True, timeout=LIMIT, check=False
-            )
-        except subprocess.TimeoutExpired:
-            return Outcome(name, LIMIT, f"still running after {LIMIT} s", ())
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, cwd=TESTS, env=surroundings(), stdout=pipe, stderr=pipe, text=True) as process:
+            try:
+                stdout, stderr = process.communicate(timeout=LIMIT)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                return Outcome(name, LIMIT, f"still running after {LIMIT} s", ())
         seconds = time.monotonic() - began
         try:
-            found = tuple(one for one in judge.complaints(report) if judge.counts(one))
+            found = tuple(one for one in judge.of_program(Path(folder), process.pid) if judge.counts(one))
         except Exception as error:
-            return Outcome(name, seconds, f"no report ({error}): {last(done.stderr)}", ())
+            return Outcome(name, seconds, f"no report ({error}): {last(stderr)}", ())
         try:
-            told = json.loads(done.stdout.splitlines()[-1])
+            told = json.loads(stdout.splitlines()[-1])
         except (IndexError, ValueError):
-            return Outcome(name, seconds, f"exit status {done.returncode}: {done.stderr[-4000:]}", found)
-        if done.returncode not in (0, FOUND):
-            return Outcome(name, seconds, f"exit status {done.returncode}: {last(done.stderr)}", found)
+            return Outcome(name, seconds, f"exit status {process.returncode}: {stderr[-4000:]}", found)
+        if process.returncode:
+            return Outcome(name, seconds, f"exit status {process.returncode}: {last(stderr)}", found)
         return Outcome(name, seconds, "", found, frozenset(told["touched"]), frozenset(told["natives"]))
 
 

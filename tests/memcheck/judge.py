@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 OURS = re.compile(r"/oneloop/_core\.[^/]*$")
@@ -30,6 +30,9 @@ ALWAYS = {
 UNREAD = "epoll_pwait(sigsetsize)"
 LASTING = {("raw_type.rs", "build"), ("native_method.rs", "add")}
 LOST = {"Leak_DefinitelyLost", "Leak_IndirectlyLost"}
+# Rust's way to start a thread: on the stacks of what a thread was given, and of what it has asked for itself.
+THREAD = "spawn_unchecked"
+END = "</valgrindoutput>"
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,27 @@ class Complaint:
     kind: str
     text: str
     stack: tuple[Frame, ...]
+    # Whether the process was made by a fork.
+    forked: bool = False
 
     def __str__(self) -> str:
         lines = [f"{self.kind}: {self.text}"]
         lines += [f"    {frame.function or '?'} ({frame.place or frame.shared_object})" for frame in self.stack[:16]]
         return "\n".join(lines)
+
+
+def of_program(folder: Path, pid: int) -> Iterator[Complaint]:
+    """Everything that memcheck has found in a program and in the children that it forked: a report each, PID.xml."""
+    yield from complaints(folder / f"{pid}.xml")
+    for report in folder.glob("*.xml"):
+        if report.stem != str(pid) and not became_another_program(report):
+            yield from (replace(found, forked=True) for found in complaints(report))
+
+
+def became_another_program(report: Path) -> bool:
+    """Whether a child's report has a head and nothing else: memcheck was gone with the rest of it."""
+    text = report.read_text()
+    return END not in text and "<error>" not in text
 
 
 def complaints(report: Path) -> Iterator[Complaint]:
@@ -79,6 +98,10 @@ def counts(complaint: Complaint) -> bool:
         return UNREAD not in complaint.text
     is_leak = complaint.kind.startswith("Leak_")
     if is_leak and (complaint.kind not in LOST or any(is_lasting(frame) for frame in complaint.stack)):
+        return False
+    if is_leak and complaint.forked and any(THREAD in frame.function for frame in complaint.stack):
+        # A fork copies the memory of all threads and none of the threads but one: what only the others knew, such as
+        # the thread that waits for a child's exit, is nobody's in the child, and nothing could give it back there.
         return False
     return asked_for_by_us(complaint.stack)
 

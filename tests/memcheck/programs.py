@@ -28,6 +28,8 @@ from memcheck.kinds import Resurrected, resurrect, touch, touched
 PAYLOAD = os.urandom(70_001)
 PROGRAMS: dict[str, Callable[[], None]] = {}
 ON_PURPOSE: dict[str, Callable[[], None]] = {}
+# Those whose forked children are judged, too, each by a report of its own.
+FORKING = {"forks"}
 
 
 def program(register=PROGRAMS):
@@ -585,7 +587,7 @@ def kept_with_work_pending_until_the_end():
 
 @program()
 def forks():
-    """What memcheck finds in the child becomes its exit status (see `valgrind`)."""
+    """A child that goes on with the loop that it inherits, and with one of its own."""
 
     async def main():
         loop = asyncio.get_running_loop()
