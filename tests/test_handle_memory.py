@@ -318,26 +318,50 @@ def test_what_was_looked_at_runs_as_what_was_not(ours, arguments, look):
 # The loop's methods are called by CPython's shortest way.
 
 
-# Py_TPFLAGS_INLINE_VALUES of 3.13 and later; before, every instance of a Python class has them.
-INLINE_VALUES = 1 << 2
-
-
 def test_a_loop_has_no_dictionary_until_somebody_uses_it(oneloop):
-    if sys.version_info < (3, 13) or oneloop.Loop.__flags__ & INLINE_VALUES:
-        pytest.skip("where attributes are kept inline, CPython makes a dictionary of them for who asks where it is")
     loop = oneloop.Loop()
 
     def has_dictionary():
         in_slots = {id(loop._listeners), id(loop._socket_files)}
         return any(type(thing) is dict and id(thing) not in in_slots for thing in gc.get_referents(loop))
 
+    # 3.11 makes one with the object, and has its shorter way for objects with a dictionary.
+    is_made_early = sys.version_info < (3, 12)
+    assert has_dictionary() == is_made_early
     loop.call_later(0, loop.stop)
     loop.run_forever()
     run_once(loop)
-    assert not has_dictionary()
+    assert has_dictionary() == is_made_early
+    assert not is_made_early or vars(loop) == {}
     loop.note = 1
     assert has_dictionary()
     assert vars(loop) == {"note": 1}
+    loop.__init__()
+    assert vars(loop) == {"note": 1}
+    loop.close()
+
+
+@pytest.mark.parametrize("slots", [None, (), ("more",)], ids=repr)
+def test_a_loop_in_a_cycle_through_its_dictionary_is_collected(oneloop, slots):
+    """As an attribute of its own, of a subclass with slots or without."""
+    namespace = {} if slots is None else {"__slots__": slots}
+    loop = type("Loop", (oneloop.Loop,), namespace)()
+    loop.itself = loop
+    assert vars(loop) == {"itself": loop}
+    gone = weakref.ref(loop)
+    loop.close()
+    del loop
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_loop_s_dictionary_may_be_another(oneloop):
+    loop = oneloop.Loop()
+    loop.__dict__ = {"time": lambda: 7.0}
+    assert loop.call_later(1, callback).when() == 8
+    loop.__dict__.clear()
+    assert loop.call_later(1, callback).when() > 8
+    assert loop.__dict__ is vars(loop)
     loop.close()
 
 

@@ -203,3 +203,56 @@ def test_an_integer_is_a_time(loop):
     loop.time = lambda: 106
     run_once(loop)
     assert fired == [1]
+
+
+def test_another_loop_s_method_is_an_override(loop, loop_class):
+    """As `loop.time = other.time` is for asyncio: the method is called, with the loop that it belongs to."""
+
+    class Other(loop_class):
+        def call_at(self, when, callback, *args, context=None):
+            asked.append(when)
+            return super().call_at(when, callback, *args, context=context)
+
+    asked = []
+    other = Other()
+    try:
+        loop.call_at = other.call_at
+        loop.call_later(0, print).cancel()
+        assert len(asked) == 1
+        del loop.call_at
+        loop.call_later(0, print).cancel()
+        assert len(asked) == 1
+    finally:
+        other.close()
+
+
+def test_a_native_method_of_another_loop_is_an_override(loop, loop_factory):
+    other = loop_factory()
+    try:
+        loop.call_at = other.call_at
+        timer = loop.call_later(0, print)
+        assert timer._loop is other
+        del loop.call_at
+        loop.call_at = loop.call_at
+        timer = loop.call_later(0, print)
+        assert timer._loop is loop
+    finally:
+        other.close()
+
+
+def test_the_class_s_bare_method_on_the_instance_is_an_error(loop, loop_class):
+    loop.call_at = loop_class.call_at
+    with pytest.raises(TypeError):
+        loop.call_later(0, print)
+    del loop.call_at
+    goes_on(loop)
+
+
+def test_a_class_that_answers_for_its_attributes_is_asked(loop_class):
+    class Answering(loop_class):
+        def __getattribute__(self, name):
+            return (lambda: 1000.0) if name == "time" else super().__getattribute__(name)
+
+    loop = Answering()
+    assert loop.call_later(5, print).when() == 1005
+    loop.close()

@@ -225,6 +225,9 @@ class Loop:
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
         """Make a loop that does not run. The arguments are those of a subclass's ``__init__``, and left to it."""
 
+    def __init__(self, *_args: Any, **_kwargs: Any) -> None:
+        """Accept what a subclass passes on, as ``__new__`` does."""
+
     # Running.
 
     def run_forever(self) -> None:

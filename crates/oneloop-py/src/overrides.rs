@@ -66,7 +66,10 @@ pub(crate) fn find<'py>(
     if is_own_by_class(event_loop, method)? && !builtin::has_own_attribute(event_loop, name)? {
         return Ok(None);
     }
-    event_loop.getattr(name).map(Some)
+    let found = event_loop.getattr(name)?;
+    let own = OWN.get(py).and_then(|own| own.functions[method as usize]);
+    let is_own = own.is_some() && builtin::c_function_bound_to(&found, event_loop) == own;
+    Ok((!is_own).then_some(found))
 }
 
 #[inline]
@@ -84,9 +87,10 @@ fn is_own_by_class(event_loop: &Bound<'_, PyAny>, method: Method) -> PyResult<bo
 #[cold]
 fn look(event_loop: &Bound<'_, PyAny>, own: &Own) -> PyResult<Answers> {
     let found = functions_of(&event_loop.get_type())?;
+    let is_plain = builtin::looks_up_plainly(&event_loop.get_type());
     let mut answers = [false; METHODS.len()];
     for (answer, (found, ours)) in answers.iter_mut().zip(found.iter().zip(&own.functions)) {
-        *answer = ours.is_some() && found == ours;
+        *answer = is_plain && ours.is_some() && found == ours;
     }
     // Only after a look does the class have a state for certain; and a descriptor of the program's may have changed it meanwhile.
     let py = event_loop.py();

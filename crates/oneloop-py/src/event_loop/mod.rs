@@ -33,7 +33,9 @@ use crate::transport::Port;
 use crate::{handle, run, watch};
 
 /// An event loop that runs for Python.
-#[pyclass(frozen, subclass, name = "Loop", module = "oneloop._core")]
+///
+/// Instances have a dictionary of their own kind, not the one that CPython gives to Python's classes: see `ffi::builtin::has_own_attribute`.
+#[pyclass(frozen, subclass, dict, name = "Loop", module = "oneloop._core")]
 pub(crate) struct Loop {
     state: Attached<State>,
     disarm: Disarmer,
@@ -208,6 +210,19 @@ impl Loop {
             disarm,
             port: Arc::new(port),
         })
+    }
+
+    /// Accepts what a subclass passes on, as `__new__` does.
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn __init__(
+        slf: &Bound<'_, Self>,
+        _args: &Bound<'_, PyTuple>,
+        _kwargs: Option<&Bound<'_, PyDict>>,
+    ) {
+        // 3.12 makes one with the object, and calls the methods of an object without by a shorter way. 3.11 makes one too, and needs it.
+        if cfg!(all(Py_3_12, not(Py_3_13))) {
+            ffi::builtin::shed_empty_dict(slf.as_any());
+        }
     }
 
     /// Run until stop() is called.

@@ -1,25 +1,38 @@
 //! Recognising a method of our own behind an attribute.
 
+use std::ptr;
+
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyDict, PyString, PyType};
 
-/// The address of the C function behind a built-in method, bound or not; `None` for any other object.
+/// The address of the C function behind a method that a class has; `None` for any other object.
 ///
-/// Only compared, never called. Two bound methods of one definition have the same.
+/// Only compared, never called.
 pub(crate) fn c_function(method: &Bound<'_, PyAny>) -> Option<usize> {
     let object = method.as_ptr();
     // SAFETY: the object is live, and is read as what its exact type says it is; a descriptor's definition is static.
     unsafe {
-        if ffi::PyCFunction_CheckExact(object) != 0 {
-            return ffi::PyCFunction_GetFunction(object).map(|function| function as usize);
+        if ffi::Py_TYPE(object) != &raw mut ffi::PyMethodDescr_Type {
+            return None;
         }
-        if ffi::Py_TYPE(object) == &raw mut ffi::PyMethodDescr_Type {
-            let definition = (*object.cast::<ffi::PyMethodDescrObject>()).d_method;
-            // The union's members are all function pointers of one size; a method's is never null.
-            return Some((*definition).ml_meth.PyCFunction as usize);
-        }
-        None
+        let definition = (*object.cast::<ffi::PyMethodDescrObject>()).d_method;
+        // The union's members are all function pointers of one size; a method's is never null.
+        Some((*definition).ml_meth.PyCFunction as usize)
+    }
+}
+
+/// The same for a method that is bound to `object`, and to no other.
+pub(crate) fn c_function_bound_to(
+    method: &Bound<'_, PyAny>,
+    object: &Bound<'_, PyAny>,
+) -> Option<usize> {
+    // SAFETY: the method is live, and read as what its exact type says it is; what it is bound to is only compared.
+    unsafe {
+        let is_bound = ffi::PyCFunction_CheckExact(method.as_ptr()) != 0
+            && ffi::PyCFunction_GetSelf(method.as_ptr()) == object.as_ptr();
+        let function = is_bound.then(|| ffi::PyCFunction_GetFunction(method.as_ptr()))??;
+        Some(function as usize)
     }
 }
 
@@ -29,8 +42,8 @@ unsafe extern "C" {
 }
 
 /// Whether `object` itself has an attribute of this name, as opposed to its class. Makes no dictionary where there is
-/// none yet, since CPython calls the methods of an object without one by a shorter way; but where instances keep their attributes inline
-/// (before 3.13, and from 3.14 on), CPython itself makes one when asked for its place.
+/// none yet, since CPython calls the methods of an object without one by a shorter way: for that the object's class needs a
+/// dictionary of the kind that has a place of its own (PyO3's `dict`). Attributes that CPython keeps inline would become one when asked for their place.
 ///
 /// # Errors
 /// What comparing the names raises.
@@ -47,7 +60,23 @@ pub(crate) fn has_own_attribute(
         }
         Bound::from_borrowed_ptr(object.py(), *place)
     };
-    dict.cast::<PyDict>()?.contains(name)
+    let dict = dict.cast::<PyDict>()?;
+    Ok(!dict.is_empty() && dict.contains(name)?)
+}
+
+/// Takes away the dictionary that CPython before 3.13 gives to an object with a place for one when it makes it, if nobody has used it.
+pub(crate) fn shed_empty_dict(object: &Bound<'_, PyAny>) {
+    // SAFETY: the object is live, and the place belongs to it. The dictionary there is empty and nobody else's, so that its end runs no
+    // code; the place is empty before it goes.
+    unsafe {
+        let place = _PyObject_GetDictPtr(object.as_ptr());
+        if place.is_null() || (*place).is_null() {
+            return;
+        }
+        if ffi::PyDict_Size(*place) == 0 && ffi::Py_REFCNT(*place) == 1 {
+            ffi::Py_DECREF(ptr::replace(place, ptr::null_mut()));
+        }
+    }
 }
 
 /// A state of a class, all its bases' included: as long as it is the same, so are the attributes that the class has.
@@ -71,4 +100,12 @@ impl ClassState {
             })
         }
     }
+}
+
+/// Whether the attributes of the class's instances are looked up as CPython does by itself: no `__getattribute__` and no `__getattr__` of a program's.
+pub(crate) fn looks_up_plainly(class: &Bound<'_, PyType>) -> bool {
+    let plain = ffi::PyObject_GenericGetAttr as ffi::getattrofunc;
+    // SAFETY: the class is live, and its slot is read; both are functions of the interpreter's own binary.
+    let getattro = unsafe { (*class.as_type_ptr()).tp_getattro };
+    getattro.is_some_and(|getattro| getattro as usize == plain as usize)
 }
