@@ -42,6 +42,7 @@ PYTHON_TABLE = """
     errors, ffi <- socket
     names, ffi, handle <- direct
     names, ffi <- streams
+    names, ffi <- clients <- transport
     names, ffi <- making <- task
     claims, waiters, direct <- entry
     errors, ffi <- overrides <- clock <- handle

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from contextvars import Context
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeVar, TypeVarTuple, Unpack, final, overload
@@ -32,6 +32,7 @@ if sys.version_info >= (3, 14):
         "SocketTransport",
         "TimerHandle",
         "WritePipeTransport",
+        "_Clients",
         "_Listener",
         "_SSLProtocol",
         "_TLSSettings",
@@ -51,6 +52,7 @@ else:
         "SocketTransport",
         "TimerHandle",
         "WritePipeTransport",
+        "_Clients",
         "_Listener",
         "_SSLProtocol",
         "_TLSSettings",
@@ -561,6 +563,18 @@ class Loop:
         tls: _TLSSettings | None,
     ) -> _Listener: ...
     def _stop_listening(self, listener: _Listener) -> None: ...
+
+@final
+class _Clients:
+    """The transports of a server that are not closed."""
+
+    def __new__(cls) -> Self: ...
+    def __contains__(self, transport: object, /) -> bool: ...
+    def __iter__(self) -> Iterator[asyncio.Transport]: ...
+    def __len__(self) -> int: ...
+    def add(self, transport: asyncio.BaseTransport) -> None: ...
+    def copy(self) -> list[asyncio.Transport]: ...
+    def discard(self, transport: asyncio.BaseTransport) -> None: ...
 
 @final
 class _Listener:

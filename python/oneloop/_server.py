@@ -15,7 +15,6 @@ import itertools
 import os
 import socket
 import sys
-import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -51,31 +50,46 @@ class Server(asyncio.Server):
     """
 
     def __init__(self, *args: Any) -> None:
+        # Where the loop finds its transports without calling; see `_core._Clients`.
+        clients = self._clients = _core._Clients()
         super().__init__(*args)
-        if not _KNOWS_CLIENTS:
-            self._clients: weakref.WeakSet[asyncio.Transport] = weakref.WeakSet()
+        self._clients = clients
 
     if not _KNOWS_CLIENTS:
         # Without an argument they are what they are in asyncio there, and what its own tests call.
 
         def _attach(self, transport: asyncio.Transport | None = None) -> None:
-            super()._attach()  # type: ignore[misc]
-            if transport is not None:
+            if transport is None:
+                super()._attach()  # type: ignore[misc]
+            else:
+                assert self._sockets is not None  # type: ignore[attr-defined]
                 self._clients.add(transport)
 
         def _detach(self, transport: asyncio.Transport | None = None) -> None:
-            if transport is not None:
-                self._clients.discard(transport)
-            super()._detach()  # type: ignore[misc]
+            if transport is None:
+                super()._detach()  # type: ignore[misc]
+                return
+            self._clients.discard(transport)
+            if self._active_count == 0 and self._sockets is None:  # type: ignore[attr-defined]
+                self._wakeup()  # type: ignore[attr-defined]
+
+        @property
+        def _active_count(self) -> int:
+            """What asyncio's methods count there: the transports, and those that were attached without saying which."""
+            return len(self._clients) + self._unnamed
+
+        @_active_count.setter
+        def _active_count(self, count: int) -> None:
+            self._unnamed = count - len(self._clients)
 
         def close_clients(self) -> None:
             """Close every connection that is open; what is buffered is sent first."""
-            for transport in list(self._clients):
+            for transport in self._clients.copy():
                 transport.close()
 
         def abort_clients(self) -> None:
             """Close every connection that is open at once; what is buffered is lost."""
-            for transport in list(self._clients):
+            for transport in self._clients.copy():
                 transport.abort()
 
 

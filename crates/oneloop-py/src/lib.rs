@@ -3,6 +3,7 @@
 mod address;
 mod awaitable;
 mod claims;
+mod clients;
 mod clock;
 mod debug;
 mod direct;
@@ -36,6 +37,8 @@ use pyo3::prelude::*;
 mod _core {
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use crate::clients::Clients;
     #[pymodule_export]
     use crate::event_loop::Loop;
     #[pymodule_export]

@@ -11,8 +11,8 @@ use pyo3::types::PyDict;
 use super::base::Transport;
 use super::kind::Kind;
 use super::protocol;
+use crate::clients;
 use crate::entry::Step;
-use crate::ffi::call;
 use crate::ffi::context::Entered;
 use crate::names;
 
@@ -129,7 +129,7 @@ impl<K: Kind> Transport<K> {
     pub(super) fn detach(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = object.py();
         match self.server.take(py) {
-            Some(server) => call::method(names::_detach(py), [&server, object]).map(drop),
+            Some(server) => clients::detach(&server, object),
             None => Ok(()),
         }
     }

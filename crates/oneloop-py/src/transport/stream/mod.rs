@@ -25,7 +25,7 @@ use super::gathering;
 use super::kind::Kind;
 use super::port::Port;
 use super::protocol;
-use crate::ffi::call;
+use crate::clients;
 use crate::ffi::raw_type::{Halt, RawType, Visit};
 use crate::ffi::slot::Slot;
 use crate::names;
@@ -100,7 +100,7 @@ pub(crate) fn connect<'py>(
     let server = parts.server.clone();
     transport.introduce(parts, |object, transport| {
         if let Some(server) = server {
-            attach(&server, object)?;
+            clients::attach(&server, object)?;
             drop(transport.server.replace(py, Some(server)));
         }
         transport.port.claim(transport.endpoint.number(), object)?;
@@ -118,11 +118,6 @@ pub(super) fn send_held(object: &Bound<'_, PyAny>) {
             Ok(())
         });
     }
-}
-
-/// Tells a server of ours (`oneloop._server`) of a connection.
-fn attach(server: &Bound<'_, PyAny>, transport: &Bound<'_, PyAny>) -> PyResult<()> {
-    call::method(names::_attach(server.py()), [server, transport]).map(drop)
 }
 
 impl Streaming {
