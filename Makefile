@@ -10,7 +10,7 @@ export PYTHON VENV
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python test-version test-conformance test-real test-real-all test-all soak gates counts memcheck lint fmt bench bench-quick bench-instructions clean
+.PHONY: help demo test test-rust test-python test-version test-conformance test-fallbacks test-real test-real-all test-all soak gates counts memcheck lint fmt bench bench-quick bench-instructions clean
 
 help: ## say what the targets are
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,10 @@ test-conformance: ## only CPython's own asyncio tests on oneloop
 	@scripts/prerequisites build
 	@$(PYTHON) scripts/check.py conformance
 
+test-fallbacks: ## CPython's asyncio tests with each fast path off, and with all of them off; our own with all off
+	@scripts/prerequisites build
+	@$(PYTHON) scripts/check.py fallbacks
+
 test-real: ## only programs of others on oneloop: asyncpg, redis, websockets, uvicorn, aiohttp and more
 	@scripts/prerequisites build
 	@$(PYTHON) scripts/check.py real
@@ -54,7 +58,7 @@ lint: ## ruff, mypy and stubtest
 
 test-all: ## Rust and lints once, then the rest on every CPython version, with both drivers
 	@scripts/prerequisites test
-	@ONELOOP_CONFORMANCE_DRIVERS="epoll portable" \
+	@ONELOOP_CONFORMANCE_DRIVERS="epoll portable" ONELOOP_CONFORMANCE_FALLBACKS=1 \
 		$(PYTHON) scripts/matrix.py --first "$(PYTHON) scripts/check.py rust lint" \
 		--targets "test-python test-real" 3.11 3.12 3.13 3.14 3.15
 

@@ -5,12 +5,14 @@ Usage: PYTHON scripts/check.py GROUP ...
 GROUP is `rust` (format, clippy, tests on both drivers, doc tests, docs, loom), `lint` (ruff, mypy, stubtest),
 `python` (pytest on both drivers, then CPython's own asyncio tests by tests/stdlib/run.py), `version` (what of it may
 turn out differently on another CPython version: our loop's half on one driver, and CPython's), `conformance` (only
-CPython's), `real` (tests/real: programs of others, which bring an environment of their own and Debian packages),
+CPython's), `fallbacks` (our loop's half and CPython's tests with every fast path off, and CPython's with each of them
+off), `real` (tests/real: programs of others, which bring an environment of their own and Debian packages),
 `soak` (tests/soak: minutes of everything at once; how many seconds is in ONELOOP_SOAK_SECONDS), `counts` (tests/counts:
 reference counts after ONELOOP_COUNTS_OPERATIONS operations of each kind) or `memcheck` (tests/memcheck: every native
 type under valgrind, which it installs). All but `rust` use
 environments for the interpreter that runs this script (see environment.py). ONELOOP_CONFORMANCE_DRIVERS lists the
-drivers of the last step of `python`, by default epoll alone; `make test-all` runs it on both.
+drivers of the last step of `python`, by default epoll alone, and ONELOOP_CONFORMANCE_FALLBACKS=1 adds one with every
+fast path off: `make test-all` runs it on both, and that.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from environment import ROOT
@@ -34,6 +36,9 @@ JOBS = "2"  # some tests measure time, so a large machine is not filled to the b
 PYTEST = ("-m", "pytest", "--numprocesses", JOBS, "--dist", "worksteal")
 TARGET = os.environ.get("CARGO_TARGET_DIR") or str(ROOT / "target")
 VENV = ROOT / (os.environ.get("VENV") or ".venv")
+# Each fast path has one, which is 0 to turn it off. tests/test_fallbacks.py sees that none is missing.
+SWITCHES = ("ONELOOP_HANDLE_FREE", "ONELOOP_FREE_LISTS", "ONELOOP_GATHER_WRITES", "ONELOOP_FAST_STREAMS")
+ALL_OFF = dict.fromkeys(SWITCHES, "0")
 DEBIAN = ("postgresql", "redis-server", "wrk")
 TYPED = ("python/oneloop", "scripts", "examples", "tests", "benches")
 
@@ -109,16 +114,30 @@ def python_tests(driver: str, *half: str) -> Step:
     return Step(f"Python tests, {driver}", command, {"ONELOOP_DRIVER": driver})
 
 
+def fallbacks() -> Iterator[Step]:
+    yield environment("test")
+    command = (str(VENV / "bin" / "python"), *PYTEST, "-m", "not on_asyncio")
+    yield Step("Python tests, every fast path off", command, ALL_OFF)
+    yield conformance_run("epoll", "every fast path off", ALL_OFF)
+    for switch in SWITCHES:
+        yield conformance_run("epoll", f"{switch}=0", {switch: "0"})
+
+
 def conformance() -> Iterator[Step]:
     yield environment("test")
     yield from conformance_runs()
 
 
 def conformance_runs() -> Iterator[Step]:
-    python = str(VENV / "bin" / "python")
     for driver in (os.environ.get("ONELOOP_CONFORMANCE_DRIVERS") or "epoll").split():
-        run = (python, "tests/stdlib/run.py", "--driver", driver, "--jobs", JOBS)
-        yield Step(f"CPython's asyncio tests, {driver}", run)
+        yield conformance_run(driver, driver, {})
+    if os.environ.get("ONELOOP_CONFORMANCE_FALLBACKS") == "1":
+        yield conformance_run("epoll", "every fast path off", ALL_OFF)
+
+
+def conformance_run(driver: str, how: str, switches: Mapping[str, str]) -> Step:
+    run = (str(VENV / "bin" / "python"), "tests/stdlib/run.py", "--driver", driver, "--jobs", JOBS)
+    return Step(f"CPython's asyncio tests, {how}", run, switches)
 
 
 def real() -> Iterator[Step]:
@@ -157,6 +176,7 @@ GROUPS = {
     "python": python,
     "version": version,
     "conformance": conformance,
+    "fallbacks": fallbacks,
     "real": real,
     "soak": soak,
     "counts": counts,
