@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
+import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +21,9 @@ HERE = Path(__file__).resolve().parent.parent
 def main(arguments: list[str] | None = None) -> int:
     """Run; the result is the exit status."""
     options = _parse(arguments)
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        # A shell starts its background jobs so, and whoever inherits it hears no interrupt: tests of it would hang.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         data = tables.read(options.tables)
     except tables.TableError as error:
