@@ -37,7 +37,13 @@ PYTEST = ("-m", "pytest", "--numprocesses", JOBS, "--dist", "worksteal")
 TARGET = os.environ.get("CARGO_TARGET_DIR") or str(ROOT / "target")
 VENV = ROOT / (os.environ.get("VENV") or ".venv")
 # Each fast path has one, which is 0 to turn it off. tests/test_fallbacks.py sees that none is missing.
-SWITCHES = ("ONELOOP_HANDLE_FREE", "ONELOOP_FREE_LISTS", "ONELOOP_GATHER_WRITES", "ONELOOP_FAST_STREAMS")
+SWITCHES = (
+    "ONELOOP_HANDLE_FREE",
+    "ONELOOP_FREE_LISTS",
+    "ONELOOP_GATHER_WRITES",
+    "ONELOOP_FAST_STREAMS",
+    "ONELOOP_FAST_EXECUTOR",
+)
 ALL_OFF = dict.fromkeys(SWITCHES, "0")
 DEBIAN = ("postgresql", "redis-server", "wrk")
 TYPED = ("python/oneloop", "scripts", "examples", "tests", "benches")

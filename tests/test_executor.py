@@ -4,9 +4,15 @@
 import asyncio
 import concurrent.futures
 import functools
+import gc
+import importlib
 import inspect
+import os
+import subprocess
+import sys
 import threading
 import warnings
+import weakref
 
 import pytest
 from helpers.compare import like_asyncio, logged, raised
@@ -359,3 +365,163 @@ def test_a_shutdown_that_is_cancelled_leaves_the_loop_usable(oneloop):
     loop.run_until_complete(main())
     goes_on(loop)
     loop.close()
+
+
+# What the loop's own chain between the two futures has in common with asyncio's.
+
+
+@pytest.fixture(params=[True, False], ids=["own", "asyncio's"])
+def chain(request, monkeypatch):
+    """Ours, and with it turned off."""
+    monkeypatch.setattr(importlib.import_module("oneloop._executor"), "_IS_AS_KNOWN", request.param)
+
+
+class Postponed:
+    """An executor whose jobs end when, and as, they are told."""
+
+    def __init__(self, kind=concurrent.futures.Future):
+        self.kind, self.jobs = kind, []
+
+    def submit(self, func, *args):
+        self.jobs.append(self.kind())
+        return self.jobs[-1]
+
+
+class OtherFuture(concurrent.futures.Future[object]):
+    """A future of an executor's own kind."""
+
+
+def ends(job, how):
+    if how == "cancelled":
+        assert job.cancel()
+        job.set_running_or_notify_cancel()
+    elif how == "failed":
+        job.set_exception(LookupError("job"))
+    elif how == "cancelled error":
+        job.set_exception(concurrent.futures.CancelledError("job"))
+    else:
+        job.set_result(how)
+
+
+def outcome(future):
+    if not future.done():
+        return "pending"
+    if future.cancelled():
+        return "cancelled"
+    return repr(future.exception() or future.result())
+
+
+@pytest.mark.usefixtures("chain")
+@pytest.mark.parametrize("kind", [concurrent.futures.Future, OtherFuture])
+@pytest.mark.parametrize("how", ["result", None, "failed", "cancelled", "cancelled error"])
+@pytest.mark.parametrize("where", ["inside", "outside", "thread"])
+def test_a_job_ends_at_asyncio_s_turn_of_the_loop(loop_factory, kind, how, where):
+    def scenario(factory):
+        loop, executor, seen = factory(), Postponed(kind), []
+
+        async def main():
+            future = loop.run_in_executor(executor, print)
+            (job,) = executor.jobs
+            if where == "thread":
+                thread = threading.Thread(target=ends, args=(job, how))
+                thread.start()
+                thread.join()
+            elif where == "inside":
+                ends(job, how)
+            for _ in range(3):
+                seen.append(outcome(future))
+                await asyncio.sleep(0)
+
+        if where == "outside":
+            future = loop.run_in_executor(executor, print)
+            ends(executor.jobs[0], how)
+            for _ in range(3):
+                seen.append(outcome(future))
+                run_once(loop)
+        else:
+            loop.run_until_complete(main())
+        loop.close()
+        return seen
+
+    like_asyncio(scenario, loop_factory)
+
+
+@pytest.mark.usefixtures("chain")
+@pytest.mark.parametrize("how", ["result", "failed", "cancelled"])
+@pytest.mark.parametrize("settled", ["cancelled", "done"])
+def test_a_job_that_ends_after_its_future(loop_factory, how, settled):
+    def scenario(factory):
+        loop, executor = factory(), Postponed()
+        future = loop.run_in_executor(executor, print)
+        (job,) = executor.jobs
+        running = job.set_running_or_notify_cancel()
+        future.cancel() if settled == "cancelled" else future.set_result("mine")
+        with logged() as log:
+            run_once(loop)
+            if how != "cancelled":
+                ends(job, how)
+            run_once(loop)
+        state = [running, outcome(future), job.cancelled(), len(log)]
+        loop.close()
+        return state
+
+    like_asyncio(scenario, loop_factory)
+
+
+@pytest.mark.usefixtures("chain")
+def test_jobs_that_the_shutdown_cancels(loop_factory):
+    def scenario(factory):
+        loop = factory()
+        release, executor = threading.Event(), concurrent.futures.ThreadPoolExecutor(1)
+
+        async def main():
+            blocker = loop.run_in_executor(executor, release.wait)
+            waiting = loop.run_in_executor(executor, print)
+            executor.shutdown(wait=False, cancel_futures=True)
+            seen = [outcome(waiting)]
+            await asyncio.sleep(0)
+            seen.append(outcome(waiting))
+            release.set()
+            return [*seen, await blocker]
+
+        try:
+            return loop.run_until_complete(main())
+        finally:
+            executor.shutdown()
+            loop.close()
+
+    like_asyncio(scenario, loop_factory)
+
+
+@pytest.mark.usefixtures("chain")
+def test_a_job_that_is_done_leaves_no_cycle(loop):
+    class Executor(Postponed):
+        def submit(self, func, *args):
+            job = super().submit(func, *args)
+            job.set_result(Result())
+            return job
+
+    executor = Executor()
+    gc.collect()
+    gc.disable()
+    try:
+        gone = weakref.ref(loop.run_until_complete(loop.run_in_executor(executor, print)))
+        executor.jobs.clear()
+        run_once(loop)
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+class Result:
+    """Something that can be seen to go."""
+
+
+def test_the_switch_turns_the_own_chain_off():
+    program = "from oneloop import _executor; print(_executor._IS_AS_KNOWN)"
+    answers = []
+    for value in ("0", "1"):
+        env = {**os.environ, "ONELOOP_FAST_EXECUTOR": value}
+        done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)
+        answers.append(done.stdout.strip())
+    assert answers == ["False", "True"]

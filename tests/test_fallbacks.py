@@ -6,13 +6,14 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SWITCH = re.compile(r'const SWITCH: &(?:str|CStr) = c?"(ONELOOP_[A-Z_]+)"')
+SWITCH = re.compile(r'(?:const SWITCH: &(?:str|CStr) = c?|^_SWITCH = )"(ONELOOP_[A-Z_]+)"', re.MULTILINE)
 # What a user chooses besides: no fast path with a slower way beside it.
 CHOICES = {"ONELOOP_DRIVER", "ONELOOP_CHILD_WATCH"}
 
 
 def sources() -> str:
-    return "\n".join(path.read_text() for path in (ROOT / "crates").glob("oneloop*/src/**/*.rs"))
+    rust, python = (ROOT / "crates").glob("oneloop*/src/**/*.rs"), (ROOT / "python").glob("oneloop/*.py")
+    return "\n".join(path.read_text() for path in [*rust, *python])
 
 
 def test_every_switch_is_turned_off() -> None:

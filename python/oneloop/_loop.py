@@ -19,7 +19,7 @@ from asyncio import coroutines
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
 
-from . import _core
+from . import _core, _executor
 from ._checks import logger, modules_are_gone
 from ._connections import Connections
 from ._datagram import Datagrams
@@ -280,7 +280,7 @@ class Loop(Connections, Datagrams, Servers, Sockets, Sendfile, Names, Subprocess
             _check_callback(func, "run_in_executor")
         if executor is None:
             executor = self._ready_default_executor()
-        return asyncio.wrap_future(executor.submit(func, *args), loop=self)
+        return _executor.wrap(executor.submit(func, *args), self)
 
     def _ready_default_executor(self) -> concurrent.futures.Executor:
         if self._executor_shutdown_called:
