@@ -132,6 +132,125 @@ def test_another_property_is_asked(loop_factory, monkeypatch):
     like_asyncio(scenario, loop_factory)
 
 
+@pytest.mark.parametrize("name", ["_eof", "_buffer", "_waiter", "_transport", "_paused", "_limit"])
+def test_a_class_that_got_a_property_is_asked(loop_factory, monkeypatch, name):
+    """Also one that was fed from before, by way of its dictionary."""
+
+    def scenario(factory):
+        with streams(factory) as (loop, transport, _, reader, peer), monkeypatch.context() as patch:
+            feed(loop, peer, b"before")
+            kept, seen = reader.__dict__, []
+
+            def get(self):
+                seen.append("get")
+                return kept[name]
+
+            def put(self, value):
+                seen.append("set")
+                kept[name] = value
+
+            task = loop.create_task(reader.readexactly(12))
+            run_once(loop)
+            patch.setattr(asyncio.StreamReader, name, property(get, put), raising=False)
+            feed(loop, peer, b"during")
+            asked = set(seen)
+            patch.undo()
+            feed(loop, peer, b"after")
+            # Assertions are what asks for `_eof`.
+            return asked, loop.run_until_complete(task), looked_at(reader, transport)
+
+    like_asyncio(scenario, loop_factory)
+
+
+@pytest.mark.parametrize("name", ["__getattribute__", "__setattr__"])
+@pytest.mark.parametrize("owner", [asyncio.StreamReader, asyncio.StreamReaderProtocol])
+def test_a_class_that_sees_to_its_attributes_is_asked(loop_factory, monkeypatch, owner, name):
+    def scenario(factory):
+        with streams(factory) as (loop, transport, _, reader, peer), monkeypatch.context() as patch:
+            feed(loop, peer, b"before")
+            seen = set()
+
+            def see(self, key, *value):
+                seen.add(key)
+                return getattr(object, name)(self, key, *value)
+
+            task = loop.create_task(reader.readexactly(12))
+            run_once(loop)
+            patch.setattr(owner, name, see)
+            feed(loop, peer, b"during")
+            patch.undo()
+            ours = {"_buffer", "_waiter", "_transport", "_limit", "_stream_reader_wr"}
+            return seen & ours, loop.run_until_complete(task), looked_at(reader, transport)
+
+    like_asyncio(scenario, loop_factory)
+
+
+def test_another_dictionary_is_looked_at(loop_factory):
+    def scenario(factory):
+        with streams(factory) as (loop, transport, protocol, reader, peer):
+            feed(loop, peer, b"before")
+            reader.__dict__ = {**reader.__dict__, "_buffer": bytearray(b"another ")}
+            feed(loop, peer, b"reader's")
+            seen = looked_at(reader, transport)
+            calls = []
+            protocol.__dict__ = {**protocol.__dict__, "data_received": calls.append}
+            feed(loop, peer, b"and protocol's")
+            return seen, calls, looked_at(reader, transport)
+
+    like_asyncio(scenario, loop_factory)
+
+
+def test_who_is_woken_may_change_everything(loop_factory):
+    """What follows is what the reader is by then."""
+
+    class Waiter:
+        def __init__(self, wake):
+            self.set_result = wake
+
+        def cancelled(self):
+            return False
+
+    def scenario(factory, change):
+        with streams(factory, limit=2) as (loop, transport, _, reader, peer), pytest.MonkeyPatch.context() as patch:
+            feed(loop, peer, b"1")
+            reader._waiter = Waiter(lambda _: change(reader, patch))
+            feed(loop, peer, b"23456")
+            patch.undo()
+            return looked_at(reader, transport), transport.is_closing()
+
+    def empty(reader, patch):
+        reader.__dict__ = {**reader.__dict__, "_buffer": bytearray()}
+
+    def generous(reader, patch):
+        patch.setattr(asyncio.StreamReader, "_limit", property(lambda self: 1000), raising=False)
+
+    def deaf(reader, patch):
+        reader._transport = None
+
+    def forgetful(reader, patch):
+        del reader._limit
+
+    for change in (empty, generous, deaf, forgetful):
+        like_asyncio(lambda factory, change=change: scenario(factory, change), loop_factory)
+
+
+def test_a_class_may_change_more_often_than_is_counted(loop_factory, monkeypatch):
+    """An interpreter gives a class so many numbers for its states, and no more."""
+
+    def scenario(factory):
+        with streams(factory) as (loop, transport, _, reader, peer), monkeypatch.context() as patch:
+            for state in range(1500):
+                patch.setattr(asyncio.StreamReader, "state", state, raising=False)
+                assert reader.state == state
+            feed(loop, peer, b"data")
+            calls = []
+            patch.setattr(asyncio.StreamReader, "feed_data", lambda self, data: calls.append(data))
+            feed(loop, peer, b"more")
+            return calls, looked_at(reader, transport)
+
+    like_asyncio(scenario, loop_factory)
+
+
 class OwnReader(asyncio.StreamReader):
     def feed_data(self, data):
         super().feed_data(data.upper())

@@ -27,6 +27,7 @@ pub(crate) mod descriptor;
 mod entry;
 pub(crate) mod error;
 pub(crate) mod exit;
+pub(crate) mod instance;
 pub(crate) mod method;
 pub(crate) mod native_method;
 pub(crate) mod raw_type;

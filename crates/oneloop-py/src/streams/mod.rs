@@ -5,11 +5,14 @@
 //! knows their private names, so [`learn`] makes sure at import that this interpreter's methods use no others. Where anything is unlike that,
 //! and with `ONELOOP_FAST_STREAMS=0` in the environment, the protocol's method is called as any other protocol's.
 
+mod class;
+
 use pyo3::exceptions::PyNotImplementedError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyByteArray, PyString, PyTuple, PyType};
+use pyo3::types::{PyBool, PyByteArray, PyInt, PyString, PyTuple, PyType};
 
+use self::class::{Attributes, Class};
 use crate::ffi::{bound_method, bytearray, call, weak};
 use crate::names;
 
@@ -21,8 +24,8 @@ static KNOWN: PyOnceLock<Option<Known>> = PyOnceLock::new();
 
 /// asyncio's classes and the methods that the fast path stands for.
 struct Known {
-    protocol: Py<PyType>,
-    reader: Py<PyType>,
+    protocol: Class,
+    reader: Class,
     data_received: Py<PyAny>,
     stream_reader: Py<PyAny>,
     feed_data: Py<PyAny>,
@@ -30,12 +33,15 @@ struct Known {
 }
 
 /// A reader that has been given bytes; whoever waits for them is to be told.
-pub(crate) struct Fed<'py>(Bound<'py, PyAny>);
+pub(crate) struct Fed<'py> {
+    known: &'py Known,
+    reader: Attributes<'py>,
+}
 
 /// Whether [`feed`] may take what this protocol is to receive.
 pub(crate) fn may_feed(protocol: &Bound<'_, PyAny>) -> bool {
     let known = KNOWN.get(protocol.py()).and_then(Option::as_ref);
-    known.is_some_and(|known| protocol.get_type().is(&known.protocol))
+    known.is_some_and(|known| known.protocol.is_of(protocol))
 }
 
 /// Gives the reader behind a protocol what was received, which is not empty. `None` if the protocol's method is to be called instead. Runs no
@@ -44,8 +50,13 @@ pub(crate) fn may_feed(protocol: &Bound<'_, PyAny>) -> bool {
 pub(crate) fn feed<'py>(protocol: &Bound<'py, PyAny>, data: &[u8]) -> Option<PyResult<Fed<'py>>> {
     let known = KNOWN.get(protocol.py())?.as_ref()?;
     let reader = known.reader_of(protocol)?;
-    let buffer = known.buffer_of(&reader)?;
-    Some(bytearray::append(&buffer, data).map(|()| Fed(reader)))
+    let own = known.reader.own(&reader);
+    if own.is_none() && !known.has_its_methods(&reader) {
+        return None;
+    }
+    let reader = Attributes::new(reader, own);
+    let buffer = buffer_of(&reader)?;
+    Some(bytearray::append(&buffer, data).map(|()| Fed { known, reader }))
 }
 
 impl Fed<'_> {
@@ -54,38 +65,58 @@ impl Fed<'_> {
     /// # Errors
     /// What the future or the transport raises.
     pub(crate) fn tell(self) -> PyResult<()> {
-        let reader = self.0;
+        let Fed { known, mut reader } = self;
         let py = reader.py();
-        let waiter = reader.getattr(names::_waiter(py))?;
+        let waiter = reader.get(names::_waiter(py))?;
         if !waiter.is_none() {
             let none = py.None().into_bound(py);
-            reader.setattr(names::_waiter(py), &none)?;
+            reader.set(names::_waiter(py), &none)?;
             if !call::method(names::cancelled(py), [&waiter])?.is_truthy()? {
                 call::method(names::set_result(py), [&waiter, &none])?;
             }
+            reader.renew(&known.reader);
         }
-        let transport = reader.getattr(names::_transport(py))?;
+        if has_room(&reader) {
+            return Ok(());
+        }
+        let transport = reader.get(names::_transport(py))?;
         if transport.is_none()
-            || reader.getattr(names::_paused(py))?.is_truthy()?
+            || reader.get(names::_paused(py))?.is_truthy()?
             || !has_enough(&reader)?
         {
             return Ok(());
         }
-        match call::method(names::pause_reading(py), [&transport]) {
-            Ok(_) => reader.setattr(names::_paused(py), true),
+        let paused = call::method(names::pause_reading(py), [&transport]);
+        reader.renew(&known.reader);
+        match paused {
+            Ok(_) => reader.set(names::_paused(py), PyBool::new(py, true).as_any()),
             Err(error) if error.is_instance_of::<PyNotImplementedError>(py) => {
-                reader.setattr(names::_transport(py), py.None())
+                reader.set(names::_transport(py), &py.None().into_bound(py))
             }
             Err(error) => Err(error),
         }
     }
 }
 
-/// Whether a reader has more than twice its limit.
-fn has_enough(reader: &Bound<'_, PyAny>) -> PyResult<bool> {
+/// Whether a reader has no more than twice its limit, and that was seen at a glance.
+#[inline]
+fn has_room(reader: &Attributes<'_>) -> bool {
     let py = reader.py();
-    let size = reader.getattr(names::_buffer(py))?.len()?;
-    let limit = reader.getattr(names::_limit(py))?;
+    let seen = || {
+        let buffer = reader.peek(names::_buffer(py))?;
+        let size = buffer.cast_exact::<PyByteArray>().ok()?.len();
+        let limit = reader.peek(names::_limit(py))?;
+        let limit = limit.cast_exact::<PyInt>().ok()?.extract::<isize>().ok()?;
+        Some(size <= usize::try_from(limit).ok()?.saturating_mul(2))
+    };
+    seen().unwrap_or(false)
+}
+
+/// Whether a reader has more than twice its limit.
+fn has_enough(reader: &Attributes<'_>) -> PyResult<bool> {
+    let py = reader.py();
+    let size = reader.get(names::_buffer(py))?.len()?;
+    let limit = reader.get(names::_limit(py))?;
     match limit.extract::<isize>() {
         Ok(limit) => Ok(i128::try_from(size).is_ok_and(|size| size > 2 * limit as i128)),
         // Whatever else it is, Python compares with it.
@@ -93,40 +124,45 @@ fn has_enough(reader: &Bound<'_, PyAny>) -> PyResult<bool> {
     }
 }
 
+/// The buffer of a reader that is as asyncio's, and not at its end.
+#[inline]
+fn buffer_of<'py>(reader: &Attributes<'py>) -> Option<Bound<'py, PyByteArray>> {
+    let py = reader.py();
+    if !reader.get(names::_eof(py)).ok()?.is(PyBool::new(py, false)) {
+        return None;
+    }
+    let buffer = reader.get(names::_buffer(py)).ok()?;
+    buffer.cast_into_exact::<PyByteArray>().ok()
+}
+
 impl Known {
-    /// The reader behind a protocol, if both are asyncio's own.
+    /// The reader behind a protocol, if both are asyncio's own, and so are the protocol's methods.
     #[inline]
     fn reader_of<'py>(&self, protocol: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
         let py = protocol.py();
-        let class = self.protocol.bind(py);
-        if !protocol.get_type().is(class)
-            || !is_method(protocol, names::data_received(py), &self.data_received)
-            || !class
-                .getattr(names::_stream_reader(py))
-                .ok()?
-                .is(&self.stream_reader)
-        {
+        let own = self.protocol.own(protocol);
+        if own.is_none() && !self.is_its_protocol(protocol) {
             return None;
         }
-        let reference = protocol.getattr(names::_stream_reader_wr(py)).ok()?;
-        weak::target(&reference).filter(|reader| reader.get_type().is(&self.reader))
+        let name = names::_stream_reader_wr(py);
+        let reference = Attributes::new(protocol.clone(), own).get(name).ok()?;
+        weak::target(&reference).filter(|reader| self.reader.is_of(reader))
     }
 
-    /// The buffer of a reader that is as asyncio's, and not at its end.
-    #[inline]
-    fn buffer_of<'py>(&self, reader: &Bound<'py, PyAny>) -> Option<Bound<'py, PyByteArray>> {
+    /// Whether asking a protocol itself finds asyncio's methods.
+    fn is_its_protocol(&self, protocol: &Bound<'_, PyAny>) -> bool {
+        let py = protocol.py();
+        let property = || protocol.get_type().getattr(names::_stream_reader(py)).ok();
+        self.protocol.is_of(protocol)
+            && is_method(protocol, names::data_received(py), &self.data_received)
+            && property().is_some_and(|property| property.is(&self.stream_reader))
+    }
+
+    /// The same of a reader.
+    fn has_its_methods(&self, reader: &Bound<'_, PyAny>) -> bool {
         let py = reader.py();
-        if !is_method(reader, names::feed_data(py), &self.feed_data)
-            || !is_method(reader, names::_wakeup_waiter(py), &self.wakeup_waiter)
-            || !reader
-                .getattr(names::_eof(py))
-                .ok()?
-                .is(PyBool::new(py, false))
-        {
-            return None;
-        }
-        let buffer = reader.getattr(names::_buffer(py)).ok()?;
-        buffer.cast_into_exact::<PyByteArray>().ok()
+        is_method(reader, names::feed_data(py), &self.feed_data)
+            && is_method(reader, names::_wakeup_waiter(py), &self.wakeup_waiter)
     }
 }
 
@@ -180,21 +216,47 @@ fn known(py: Python<'_>) -> PyResult<PyResult<Known>> {
             "pause_reading",
             "NotImplementedError",
         ];
+        let data_received = method(
+            protocol,
+            names::data_received(py),
+            &["_stream_reader", "feed_data"],
+        )?;
+        let feed_data = method(reader, names::feed_data(py), &feeding)?;
+        let wakeup_waiter = method(
+            reader,
+            names::_wakeup_waiter(py),
+            &["_waiter", "cancelled", "set_result"],
+        )?;
+        let stream_reader = stream_reader.unbind();
+        let name = |name: &Bound<'_, PyString>| name.clone().unbind();
+        let kept = [
+            names::_eof(py),
+            names::_buffer(py),
+            names::_waiter(py),
+            names::_transport(py),
+            names::_paused(py),
+            names::_limit(py),
+        ];
         Ok(Known {
-            data_received: method(
+            protocol: Class::new(
                 protocol,
-                names::data_received(py),
-                &["_stream_reader", "feed_data"],
-            )?,
-            feed_data: method(reader, names::feed_data(py), &feeding)?,
-            wakeup_waiter: method(
+                vec![(name(names::data_received(py)), data_received.clone_ref(py))],
+                Some((name(names::_stream_reader(py)), stream_reader.clone_ref(py))),
+                vec![name(names::_stream_reader_wr(py))],
+            ),
+            reader: Class::new(
                 reader,
-                names::_wakeup_waiter(py),
-                &["_waiter", "cancelled", "set_result"],
-            )?,
-            stream_reader: stream_reader.unbind(),
-            protocol: protocol.clone().unbind(),
-            reader: reader.clone().unbind(),
+                vec![
+                    (name(names::feed_data(py)), feed_data.clone_ref(py)),
+                    (name(names::_wakeup_waiter(py)), wakeup_waiter.clone_ref(py)),
+                ],
+                None,
+                kept.map(name).into(),
+            ),
+            data_received,
+            stream_reader,
+            feed_data,
+            wakeup_waiter,
         })
     };
     Ok(known())
