@@ -8,6 +8,7 @@ import gc
 import inspect
 import re
 import socket
+import sys
 import weakref
 
 import pytest
@@ -275,3 +276,72 @@ def test_interleaving(loop_factory, refusing, families, kwargs):
     assert sorted(order) == list(range(len(families)))
     if not kwargs:
         assert order == sorted(order)
+
+
+# Not known to be this machine's own, so that what became of it is waited for.
+SOMEWHERE = "0.0.0.0"
+
+
+def test_connecting_that_is_waited_for(loop_factory, listener, refusing):
+    port = listener.getsockname()[1]
+    _, closed = refusing()
+
+    def scenario(factory):
+        loop = factory()
+        seen = [connect(loop, SOMEWHERE, port), failure(lambda: connect(loop, SOMEWHERE, closed))]
+        loop.close()
+        return seen
+
+    with none_left():
+        seen = like_asyncio(scenario, loop_factory)
+    message = f"[Errno 111] Connect call failed ('{SOMEWHERE}', {closed})"
+    assert seen == [(True, (HOST, port), True), ("ConnectionRefusedError", 111, message)]
+
+
+@pytest.fixture
+def audited():
+    """The events that name a socket. A hook stays for ever, so this one is deaf afterwards."""
+    events, is_on = [], True
+
+    def hook(event, args):
+        if is_on and event == "socket.connect":
+            events.append((event, args))
+
+    sys.addaudithook(hook)
+    yield events
+    is_on = False
+    events.clear()
+
+
+@pytest.mark.parametrize("host", [HOST, SOMEWHERE])
+def test_audit_hooks_see_it(loop_factory, listener, host, audited):
+    port = listener.getsockname()[1]
+
+    def scenario(factory):
+        loop = factory()
+        audited.clear()
+        connect(loop, host, port)
+        seen = [(event, address) for event, (sock, address) in audited if isinstance(sock, socket.socket)]
+        loop.close()
+        return seen
+
+    assert like_asyncio(scenario, loop_factory) == [("socket.connect", (host, port))]
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "::1", "::ffff:127.0.0.1", "127.0.0.01", "127.1", "::1%lo", "1::2::3", "", "127.0.0.1 "]
+)
+@pytest.mark.parametrize("family", [0, socket.AF_INET, socket.AF_INET6, int(socket.AF_INET), 9999, -1])
+@pytest.mark.parametrize("port", [80, 0, 65535, 65536, -1, True, "80", 80.0])
+def test_what_is_a_literal(oneloop, host, family, port):
+    """The quick look is right wherever it knows, and knows the usual."""
+    from oneloop import _addresses, _core
+
+    quick = _core._literal(host, port, family, 0)
+    if quick is not None:
+        info = _addresses.literal(host, port, family, socket.SOCK_STREAM, 0)
+        assert quick == (info[0], info[4])
+    usual = host in ("127.0.0.1", "::1") and type(port) is int and 0 <= port < 65536
+    fitting = socket.AF_INET6 if ":" in host else socket.AF_INET
+    assert (quick is not None) >= (usual and family in (0, fitting))
+    assert _core._literal(host, port, family, socket.IPPROTO_SCTP) is None

@@ -16,7 +16,7 @@ from asyncio import base_events
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
-from . import _addresses, _attempts
+from . import _addresses, _attempts, _core
 from ._addresses import AddressInfo
 from ._checks import (
     check_tls_timeouts,
@@ -27,6 +27,9 @@ from ._checks import (
 )
 from ._sockets import Sockets
 from ._tls import Tls
+
+# As an int: what becomes of it is a number, and enumerations are looked at by Python code.
+_TCP = int(socket.IPPROTO_TCP)
 
 _ProtocolT = TypeVar("_ProtocolT", bound=asyncio.BaseProtocol)
 
@@ -109,16 +112,20 @@ class Connections(Tls):
         if server_hostname is None and ssl and not host:
             raise ValueError("You must set server_hostname when using ssl without a host")
         check_tls_timeouts(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
-        refuse_ssl_socket(sock)
         is_ours = sock is None
+        if sock is not None:
+            refuse_ssl_socket(sock)
         if host is not None or port is not None:
             if sock is not None:
                 raise ValueError("host/port and sock can not be specified at the same time")
             literal = None
             if local_addr is None and happy_eyeballs_delay is None and not all_errors and self._connects_itself():
-                literal = _addresses.literal(host, port, family, socket.SOCK_STREAM, proto)
+                literal = _core._literal(host, port, family, proto)
+                if literal is None:
+                    info = _addresses.literal(host, port, family, socket.SOCK_STREAM, proto)
+                    literal = None if info is None else (info[0], info[4])
             if literal is not None:
-                sock = await self._connect_literal(literal)
+                sock = await self._connect_literal(*literal)
             else:
                 hints = {"family": family, "proto": proto, "flags": flags}
                 infos = await self._resolve_or_fail((host, port), hints)
@@ -133,16 +140,9 @@ class Connections(Tls):
         else:
             require_stream_socket(sock)
 
-        transport, protocol = await self._make_connection(
-            sock,
-            protocol_factory,
-            ssl,
-            is_ours=is_ours,
-            server_side=False,
-            server_hostname=host if server_hostname is None else server_hostname,
-            ssl_handshake_timeout=ssl_handshake_timeout,
-            ssl_shutdown_timeout=ssl_shutdown_timeout,
-        )
+        name = host if server_hostname is None else server_hostname
+        tls = (False, name, ssl_handshake_timeout, ssl_shutdown_timeout)
+        transport, protocol = await self._make_connection(sock, protocol_factory, is_ours, ssl, tls)
         if self.get_debug():
             sock = transport.get_extra_info("socket")
             logger().debug("%r connected to %s:%r: (%r, %r)", sock, host, port, transport, protocol)
@@ -194,16 +194,8 @@ class Connections(Tls):
             raise ValueError("no path and sock were specified")
         else:
             require_unix_socket(sock)
-        return await self._make_connection(
-            sock,
-            protocol_factory,
-            ssl,
-            is_ours=is_ours,
-            server_side=False,
-            server_hostname=server_hostname,
-            ssl_handshake_timeout=ssl_handshake_timeout,
-            ssl_shutdown_timeout=ssl_shutdown_timeout,
-        )
+        tls = (False, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout)
+        return await self._make_connection(sock, protocol_factory, is_ours, ssl, tls)
 
     async def connect_accepted_socket(
         self,
@@ -228,16 +220,8 @@ class Connections(Tls):
         require_stream_socket(sock)
         check_tls_timeouts(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
         refuse_ssl_socket(sock)
-        transport, protocol = await self._make_connection(
-            sock,
-            protocol_factory,
-            ssl,
-            is_ours=False,
-            server_side=True,
-            server_hostname="",
-            ssl_handshake_timeout=ssl_handshake_timeout,
-            ssl_shutdown_timeout=ssl_shutdown_timeout,
-        )
+        tls = (True, "", ssl_handshake_timeout, ssl_shutdown_timeout)
+        transport, protocol = await self._make_connection(sock, protocol_factory, False, ssl, tls)
         if self.get_debug():
             logger().debug("%r handled: (%r, %r)", transport.get_extra_info("socket"), transport, protocol)
         return transport, protocol
@@ -292,17 +276,16 @@ class Connections(Tls):
         """Whether ``sock_connect()`` is the loop's own: one in its place would have to be called."""
         return type(self).sock_connect is Sockets.sock_connect and "sock_connect" not in self.__dict__
 
-    async def _connect_literal(self, info: AddressInfo) -> socket.socket:
+    async def _connect_literal(self, family: int, address: Any) -> socket.socket:
         """Connect to the one address that there is.
 
         What ``_connect()`` does of one address, without resolving again what is resolved: programs connect to literals
         more often than to all else.
         """
-        family, kind, proto, _, address = info
-        sock = socket.socket(family, kind, proto)
+        sock = socket.socket(family, socket.SOCK_STREAM, _TCP)
         try:
             sock.setblocking(False)
-            await self._sock_connect(sock, address)
+            await self._sock_connect(sock, address, family)
         except BaseException:
             sock.close()
             raise
@@ -333,25 +316,43 @@ class Connections(Tls):
         self,
         sock: socket.socket,
         protocol_factory: Callable[[], _ProtocolT],
-        ssl: Any,
-        *,
         is_ours: bool,
-        **tls: Any,
+        ssl: Any,
+        tls: tuple[bool, Any, float | None, float | None],
     ) -> tuple[asyncio.Transport, _ProtocolT]:
         """Make protocol and transport around a connected socket.
 
         If that fails, a socket that is ours is closed, and a user's where asyncio closes it.
+
+        Args:
+            is_ours: the socket was made here, does not block, and nobody else has it.
+            ssl: a context, or ``True``, if the connection is to begin with TLS.
+            tls: then, whether this is the server's side, the name to expect, and the limits of handshake and shutdown.
         """
         try:
-            sock.setblocking(False)
-            context: dict[str, Any] = {"context": contextvars.copy_context()} if _ONE_CONTEXT else {}
+            if not is_ours:
+                sock.setblocking(False)
+            context = contextvars.copy_context() if _ONE_CONTEXT else None
             protocol = protocol_factory()
             waiter = self.create_future()
             if ssl:
                 sslcontext = None if isinstance(ssl, bool) else ssl
-                transport = self._make_ssl_transport(sock, protocol, sslcontext, waiter, **context, **tls)
+                server_side, server_hostname, handshake_timeout, shutdown_timeout = tls
+                # Who has put another method in the place of this one knows the arguments that asyncio passes.
+                given: dict[str, Any] = {"context": context} if _ONE_CONTEXT else {}
+                transport = self._make_ssl_transport(
+                    sock,
+                    protocol,
+                    sslcontext,
+                    waiter,
+                    server_side=server_side,
+                    server_hostname=server_hostname,
+                    ssl_handshake_timeout=handshake_timeout,
+                    ssl_shutdown_timeout=shutdown_timeout,
+                    **given,
+                )
             else:
-                transport = self._make_socket_transport(sock, protocol, waiter, **context)
+                transport = self._make_socket_transport(sock, protocol, waiter, context=context, is_ours=is_ours)
         except BaseException:
             if is_ours or _CLOSES_GIVEN:
                 sock.close()

@@ -39,6 +39,7 @@ if sys.version_info >= (3, 14):
         "_ThreadSafeHandle",
         "__version__",
         "_adopt",
+        "_literal",
         "_wrap_tls",
     ]
 else:
@@ -58,6 +59,7 @@ else:
         "_TLSSettings",
         "__version__",
         "_adopt",
+        "_literal",
         "_wrap_tls",
     ]
 
@@ -210,6 +212,7 @@ class WritePipeTransport(asyncio.WriteTransport):
     def _call_connection_lost(self) -> None: ...
 
 def _adopt(cls: type[Loop]) -> None: ...
+def _literal(host: Any, port: Any, family: Any, proto: Any) -> tuple[int, tuple[Any, ...]] | None: ...
 
 @disjoint_base
 class Loop:
@@ -419,6 +422,7 @@ class Loop:
         extra: dict[str, Any] | None = None,
         server: asyncio.Server | None = None,
         context: Context | None = None,
+        is_ours: bool = False,
     ) -> SocketTransport: ...
     def _make_datagram_transport(
         self,
@@ -501,7 +505,7 @@ class Loop:
         ``sock_recv()``.
         """
 
-    def _sock_connect(self, sock: socket.socket, address: Any) -> NativeCoroutine[None]: ...
+    def _sock_connect(self, sock: socket.socket, address: Any, family: Any = None) -> NativeCoroutine[None]: ...
     def _sock_writable(self, sock: socket.socket) -> NativeCoroutine[None]: ...
     def _ask_in_thread(self, function: Callable[..., Any], *args: Any) -> NativeCoroutine[Any]: ...
 

@@ -38,6 +38,8 @@ mod _core {
     use pyo3::prelude::*;
 
     #[pymodule_export]
+    use crate::address::literal;
+    #[pymodule_export]
     use crate::clients::Clients;
     #[pymodule_export]
     use crate::event_loop::Loop;

@@ -24,10 +24,11 @@ pub(crate) enum Method {
     Send,
     SendTo,
     Accept,
+    Connect,
 }
 
 impl Method {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Recv,
         Self::RecvInto,
         Self::RecvFrom,
@@ -35,6 +36,7 @@ impl Method {
         Self::Send,
         Self::SendTo,
         Self::Accept,
+        Self::Connect,
     ];
 
     pub(crate) fn name(self, py: Python<'_>) -> &Bound<'_, PyString> {
@@ -46,6 +48,7 @@ impl Method {
             Self::Send => names::send(py),
             Self::SendTo => names::sendto(py),
             Self::Accept => names::accept(py),
+            Self::Connect => names::connect(py),
         }
     }
 }

@@ -79,13 +79,16 @@ impl Loop {
         Self::sock_call(slf, "sock_accept", sock, Accept)
     }
 
-    /// Connect to an address in which nothing is left to be resolved.
+    /// Connect to an address in which nothing is left to be resolved; family is the socket's, where that is known.
+    #[pyo3(signature = (sock, address, family=None))]
     fn _sock_connect<'py>(
         slf: &Bound<'py, Self>,
         sock: Bound<'py, PyAny>,
         address: Py<PyAny>,
+        family: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        Self::sock_call(slf, "sock_connect", sock, Connect::new(address))
+        let family = family.and_then(|family| family.extract().ok());
+        Self::sock_call(slf, "sock_connect", sock, Connect::new(address, family))
     }
 
     /// Wait until a socket can be written to.

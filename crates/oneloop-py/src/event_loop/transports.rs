@@ -12,6 +12,7 @@ use super::Loop;
 use crate::entry::{Entry, Watch};
 use crate::ffi::attached::Attached;
 use crate::host::Engine;
+use crate::socket::Socket;
 use crate::transport::{self, Descriptor, Parts, Port};
 use crate::{debug, errors, watch};
 
@@ -21,7 +22,8 @@ const READ_SIZE: usize = 256 * 1024;
 #[pymethods]
 impl Loop {
     /// Make a transport over a connected, non-blocking stream socket. The protocol is told of it by a later entry.
-    #[pyo3(signature = (sock, protocol, waiter=None, *, extra=None, server=None, context=None))]
+    #[pyo3(signature = (sock, protocol, waiter=None, *, extra=None, server=None, context=None, is_ours=false))]
+    #[expect(clippy::too_many_arguments, reason = "asyncio's, and one")]
     fn _make_socket_transport<'py>(
         slf: &Bound<'py, Self>,
         sock: Bound<'py, PyAny>,
@@ -30,6 +32,7 @@ impl Loop {
         extra: Option<Bound<'py, PyDict>>,
         server: Option<Bound<'py, PyAny>>,
         context: Option<Bound<'py, PyAny>>,
+        is_ours: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         slf.get().ensure_no_transport(&sock)?;
         let parts = Parts {
@@ -39,7 +42,11 @@ impl Loop {
             server,
             context,
         };
-        let descriptor = Descriptor::Python(sock.unbind());
+        // A class that somebody has put in the place of Python's own is asked whatever it may answer.
+        let descriptor = match is_ours && Socket::new(&sock).is_original() {
+            true => Descriptor::Made(sock.unbind()),
+            false => Descriptor::Python(sock.unbind()),
+        };
         Loop::connect(slf, descriptor, parts)
     }
 

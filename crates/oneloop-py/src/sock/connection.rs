@@ -6,14 +6,17 @@ use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use oneloop::engine::Direction;
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
+use pyo3::types::PyInt;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use rustix::net::SocketAddrAny;
+use rustix::net::{AddressFamily, SocketAddrAny};
 
 use super::Attempt;
 use crate::address;
 use crate::entry::Holds;
+use crate::errors;
 use crate::ffi::bytes::Spare;
+use crate::ffi::{audit, descriptor};
 use crate::names;
 use crate::socket::{Method, Socket, accept, call, pair, unless_blocked};
 
@@ -92,22 +95,94 @@ fn hand_over<'py>(
     pair(object, peer)
 }
 
-/// `connect(address)`: always by the socket's own method, which knows every family's addresses and raises the audit event.
+/// `connect(address)`: by the system call for a literal's address, and else by the socket's own method, which knows every family's.
 pub(crate) struct Connect {
     pub(crate) address: Py<PyAny>,
-    /// It goes on in the background.
-    begun: bool,
+    /// The socket's, if that is known.
+    family: Option<u16>,
+    progress: Progress,
+}
+
+/// How far a connection is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    NotBegun,
+    /// It goes on in the background, begun by the system call.
+    Begun,
+    /// As well, begun by the socket's own method.
+    BegunByMethod,
 }
 
 impl Connect {
-    pub(crate) fn new(address: Py<PyAny>) -> Self {
+    pub(crate) fn new(address: Py<PyAny>, family: Option<u16>) -> Self {
         Self {
             address,
-            begun: false,
+            family,
+            progress: Progress::NotBegun,
         }
     }
 
+    /// The descriptor and the address, if the system call may be made, which has no flag that keeps it from blocking.
+    fn direct(&self, socket: &Socket<'_, '_>) -> PyResult<Option<(RawFd, SocketAddr)>> {
+        let py = socket.py();
+        let Some(family) = self.family.map(AddressFamily::from_raw) else {
+            return Ok(None);
+        };
+        let Some(to) = address::from_python(self.address.bind(py), family) else {
+            return Ok(None);
+        };
+        let Some(fd) = socket.direct(Method::Connect)? else {
+            return Ok(None);
+        };
+        let timeout = socket.object().call_method0(names::gettimeout(py))?;
+        Ok(timeout.eq(0)?.then_some((fd, to)))
+    }
+
     fn begin<'py>(&mut self, socket: &Socket<'_, 'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let py = socket.py();
+        let Some((fd, to)) = self.direct(socket)? else {
+            return self.begin_by_method(socket);
+        };
+        audit::raise(c"socket.connect", socket.object(), self.address.bind(py))?;
+        let begun = descriptor::with(fd, |fd| Ok(rustix::net::connect(fd, &to)?));
+        match begun.as_ref().map_err(Errno::from_io_error) {
+            Ok(()) => return Ok(Some(py.None().into_bound(py))),
+            Err(Some(Errno::INPROGRESS | Errno::INTR)) => {}
+            Err(_) => {
+                return begun
+                    .map_err(|error| errors::from_io(py, error))
+                    .map(|()| None);
+            }
+        }
+        self.progress = Progress::Begun;
+        match IS_DONE_WHEN_ASKED_AGAIN && to.ip().is_loopback() {
+            true => self.ask_again(py, fd, &to),
+            false => Ok(None),
+        }
+    }
+
+    /// This machine has answered itself before the first call returned, though that could not say so: a second one does.
+    fn ask_again<'py>(
+        &self,
+        py: Python<'py>,
+        fd: RawFd,
+        to: &SocketAddr,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let asked = descriptor::with(fd, |fd| Ok(rustix::net::connect(fd, to)?));
+        match asked.as_ref().map_err(Errno::from_io_error) {
+            Ok(()) | Err(Some(Errno::ISCONN)) => Ok(Some(py.None().into_bound(py))),
+            Err(Some(Errno::ALREADY | Errno::INPROGRESS | Errno::INTR) | None) => Ok(None),
+            Err(Some(errno)) => {
+                let errno = PyInt::new(py, errno.raw_os_error()).into_any();
+                Err(self.failed(&errno))
+            }
+        }
+    }
+
+    fn begin_by_method<'py>(
+        &mut self,
+        socket: &Socket<'_, 'py>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = socket.py();
         let connected = socket
             .object()
@@ -120,7 +195,9 @@ impl Connect {
             return connected.map(Some);
         }
         let connected = unless_blocked(py, connected)?;
-        self.begun = connected.is_none();
+        if connected.is_none() {
+            self.progress = Progress::BegunByMethod;
+        }
         Ok(connected)
     }
 
@@ -132,17 +209,37 @@ impl Connect {
         if call(py, fd, |fd| Ok(is_writable(fd)))? == Some(false) {
             return Ok(None);
         }
-        let option = (names::sol_socket(py)?, names::so_error(py)?);
-        let errno = socket
-            .object()
-            .call_method1(names::getsockopt(py), option)?;
-        if errno.eq(0)? {
-            return Ok(Some(py.None().into_bound(py)));
+        let errno = match self.progress {
+            Progress::Begun => {
+                let error = call(py, fd, |fd| rustix::net::sockopt::socket_error(fd))?;
+                let errno = error.and_then(Result::err).map_or(0, Errno::raw_os_error);
+                PyInt::new(py, errno).into_any()
+            }
+            Progress::NotBegun | Progress::BegunByMethod => {
+                let option = (names::sol_socket(py)?, names::so_error(py)?);
+                let method = names::getsockopt(py);
+                socket.object().call_method1(method, option)?
+            }
+        };
+        match errno.eq(0)? {
+            true => Ok(Some(py.None().into_bound(py))),
+            false => Err(self.failed(&errno)),
         }
-        let message = format!("Connect call failed {}", self.address.bind(py).str()?);
-        Err(PyOSError::new_err((errno.unbind(), message)))
+    }
+
+    fn failed(&self, errno: &Bound<'_, PyAny>) -> PyErr {
+        match self.address.bind(errno.py()).str() {
+            Ok(address) => {
+                let message = format!("Connect call failed {address}");
+                PyOSError::new_err((errno.clone().unbind(), message))
+            }
+            Err(error) => error,
+        }
     }
 }
+
+/// Whether a second `connect()` says what became of the first one, and does nothing else.
+const IS_DONE_WHEN_ASKED_AGAIN: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 /// Whether an exception is `EAGAIN`.
 fn has_no_room(error: &Bound<'_, PyAny>) -> bool {
@@ -158,9 +255,9 @@ impl Attempt for Connect {
         socket: &Socket<'_, 'py>,
         _: &Spare,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        match self.begun {
-            false => self.begin(socket),
-            true => self.finish(socket),
+        match self.progress {
+            Progress::NotBegun => self.begin(socket),
+            Progress::Begun | Progress::BegunByMethod => self.finish(socket),
         }
     }
 }

@@ -33,6 +33,8 @@ pub(crate) enum Descriptor {
     Owned(OwnedFd),
     /// A Python socket or pipe, non-blocking.
     Python(Py<PyAny>),
+    /// A Python socket, non-blocking, that the loop has made and handed to nobody.
+    Made(Py<PyAny>),
 }
 
 /// The descriptor of a transport, until it is closed.
@@ -57,16 +59,18 @@ impl Endpoint {
                 object: Slot::new(None),
                 is_users: Cell::new(false),
             }),
-            Descriptor::Python(object) => {
-                let object = object.into_bound(py);
-                Ok(Self {
-                    fd: fileno(&object)?,
-                    owned: RefCell::new(None),
-                    object: Slot::new(Some(object)),
-                    is_users: Cell::new(true),
-                })
-            }
+            Descriptor::Python(object) => Self::of_object(object.into_bound(py), true),
+            Descriptor::Made(object) => Self::of_object(object.into_bound(py), false),
         }
+    }
+
+    fn of_object(object: Bound<'_, PyAny>, is_users: bool) -> PyResult<Self> {
+        Ok(Self {
+            fd: fileno(&object)?,
+            owned: RefCell::new(None),
+            object: Slot::new(Some(object)),
+            is_users: Cell::new(is_users),
+        })
     }
 
     /// The descriptor's number, which may be somebody else's once it is closed.

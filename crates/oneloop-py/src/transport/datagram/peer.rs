@@ -3,10 +3,9 @@
 //! Servers mostly answer whoever asked, with the address that they were given: then nothing has to be turned into text and back.
 
 use std::cell::Cell;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::SocketAddr;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyInt, PyString, PyTuple};
 use rustix::net::AddressFamily;
 
 use crate::address;
@@ -49,8 +48,7 @@ impl Peer {
         Ok(tuple)
     }
 
-    /// The address that a tuple of Python's stands for, if that is plain: a literal of the socket's own family. Everything else is the
-    /// business of Python's own method, names and mistakes included.
+    /// The address that an object of Python's stands for; see [`address::from_python`].
     pub(super) fn address_of(
         &self,
         tuple: &Bound<'_, PyAny>,
@@ -61,27 +59,7 @@ impl Peer {
         {
             return Some(address);
         }
-        let tuple = tuple.cast_exact::<PyTuple>().ok()?;
-        let host = tuple.get_borrowed_item(0).ok()?;
-        let host = host.cast_exact::<PyString>().ok()?;
-        let host = host.to_str().ok()?;
-        match family {
-            AddressFamily::INET if tuple.len() == 2 => {
-                let host: Ipv4Addr = host.parse().ok()?;
-                Some((IpAddr::V4(host), number(tuple, 1)?).into())
-            }
-            AddressFamily::INET6 if (2..=4).contains(&tuple.len()) => {
-                let host: Ipv6Addr = host.parse().ok()?;
-                let scope = match tuple.len() {
-                    4 => number(tuple, 3)?,
-                    _ => 0,
-                };
-                let has_flow = tuple.len() > 2 && number::<u32>(tuple, 2)? != 0;
-                let port = number(tuple, 1)?;
-                (!has_flow).then(|| SocketAddrV6::new(host, port, 0, scope).into())
-            }
-            _ => None,
-        }
+        address::from_python(tuple, family)
     }
 
     pub(super) fn traverse(&self, visit: &Visit<'_>) -> Result<(), Halt> {
@@ -92,12 +70,4 @@ impl Peer {
         self.address.set(None);
         drop(self.tuple.take(py));
     }
-}
-
-fn number<N>(tuple: &Bound<'_, PyTuple>, index: usize) -> Option<N>
-where
-    N: for<'a, 'py> FromPyObject<'a, 'py>,
-{
-    let item = tuple.get_borrowed_item(index).ok()?;
-    item.cast_exact::<PyInt>().ok()?.extract().ok()
 }
