@@ -55,7 +55,8 @@ class Server(asyncio.Server):
         super().__init__(*args)
         self._clients = clients
 
-    if not _KNOWS_CLIENTS:
+    # The version besides, since type checkers ask no attribute: from 3.13 on, all of this is asyncio's.
+    if sys.version_info < (3, 13) and not _KNOWS_CLIENTS:
         # Without an argument they are what they are in asyncio there, and what its own tests call.
 
         def _attach(self, transport: asyncio.Transport | None = None) -> None:
