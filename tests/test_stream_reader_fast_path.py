@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import gc
 import socket
+import sys
 import weakref
 
 import pytest
@@ -17,6 +18,7 @@ from helpers import children
 from helpers.compare import like_asyncio
 from helpers.loops import run_once
 from helpers.scene import scene
+from helpers.tls import client_context, server_context
 
 METHODS = {
     "data_received": asyncio.StreamReaderProtocol,
@@ -349,6 +351,71 @@ def test_a_reader_that_is_gone_gets_nothing(loop_factory):
             seen = gone(), stage.reports, stage.transport.is_closing()
             stage.transport.set_protocol(stage.protocol)
             return seen
+
+    like_asyncio(scenario, loop_factory)
+
+
+def over_tls(factory, prepare=lambda reader: None, limit=2**16):
+    """What is read over TLS from a peer that writes these pieces, and the names of the functions that it called."""
+    pieces = [b"one", b"a line\n", b"x" * 40_000, b"the end"]
+    closed: asyncio.Future[None]
+
+    async def answer(reader, writer):
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            await reader.readexactly(1)
+        writer.close()
+        await writer.wait_closed()
+        closed.set_result(None)
+
+    async def main():
+        nonlocal closed
+        closed = asyncio.get_running_loop().create_future()
+        server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=server_context())
+        address = server.sockets[0].getsockname()
+        reader, writer = await asyncio.open_connection(
+            *address, ssl=client_context(), server_hostname="localhost", limit=limit
+        )
+        prepare(reader)
+        called, read = set(), []
+        sys.setprofile(lambda frame, event, arg: called.add(frame.f_code.co_name))
+        try:
+            for piece in pieces:
+                read.append(await reader.readexactly(len(piece)))
+                writer.write(b".")
+            read.append(await reader.read())
+        finally:
+            sys.setprofile(None)
+        writer.close()
+        await closed
+        await writer.wait_closed()
+        server.close()
+        await server.wait_closed()
+        return read, called
+
+    with contextlib.closing(factory()) as loop:
+        return loop.run_until_complete(asyncio.wait_for(main(), 20))
+
+
+@pytest.mark.parametrize("limit", [1, 2**16])
+def test_what_was_decrypted_is_read(loop_factory, limit):
+    like_asyncio(lambda factory: over_tls(factory, limit=limit)[0], loop_factory)
+
+
+def test_a_reader_over_tls_is_fed_without_a_call(oneloop):
+    assert not over_tls(oneloop.new_event_loop)[1] & {"data_received", "feed_data"}
+
+
+def test_another_method_is_called_over_tls(loop_factory):
+    def scenario(factory):
+        fed = []
+
+        def prepare(reader):
+            feed_data = reader.feed_data
+            reader.feed_data = lambda data: (fed.append(data), feed_data(data))
+
+        return over_tls(factory, prepare)[0], b"".join(fed)
 
     like_asyncio(scenario, loop_factory)
 

@@ -13,6 +13,7 @@ use crate::errors;
 use crate::ffi::buffer::{self, View};
 use crate::ffi::call;
 use crate::names;
+use crate::streams::{self, Fed};
 
 /// How much is handed over at once, about. What a transport below receives in one go comes out of it in one piece.
 const MOST: usize = 256 * 1024;
@@ -128,10 +129,10 @@ impl Layer {
         // What was decrypted before an error is the peer's word, too.
         match &pieces[..] {
             [] => {}
-            [one] => protocol::data_received(protocol, one.as_any())?,
+            [one] => receive(protocol, one)?,
             several => {
                 let joined = join(py, several, size)?;
-                protocol::data_received(protocol, joined.as_any())?;
+                receive(protocol, &joined)?;
             }
         }
         result
@@ -241,6 +242,14 @@ impl Layer {
         }
         let proceed = object.getattr(names::_proceed(object.py()))?;
         self.call_soon(object.py(), &proceed, None)
+    }
+}
+
+/// Gives what was decrypted to the protocol, or to the reader behind it.
+fn receive(protocol: &Bound<'_, PyAny>, data: &Bound<'_, PyBytes>) -> PyResult<()> {
+    match streams::feed(protocol, data.as_bytes()) {
+        Some(fed) => fed.and_then(Fed::tell),
+        None => protocol::data_received(protocol, data.as_any()),
     }
 }
 
