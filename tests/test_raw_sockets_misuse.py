@@ -371,3 +371,30 @@ def test_methods_that_raise(loop_factory, error):
         return seen
 
     like_asyncio(scenario, loop_factory)
+
+
+def test_a_method_is_replaced_between_two_calls(loop, monkeypatch):
+    """Whether it is Python's own is known of the class as it was: each change of the class is seen."""
+    original, asked = socket.socket.recv, []
+
+    def recv(sock, size):
+        asked.append(size)
+        return original(sock, size)
+
+    async def receive(size):
+        theirs.send(b"x")
+        assert await loop.sock_recv(ours, size) == b"x"
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        for size in (1, 2):
+            loop.run_until_complete(receive(size))
+        with monkeypatch.context() as patch:
+            patch.setattr(socket.socket, "sendto", recv, raising=False)
+            loop.run_until_complete(receive(3))
+            patch.setattr(socket.socket, "recv", recv, raising=False)
+            for size in (4, 5):
+                loop.run_until_complete(receive(size))
+        loop.run_until_complete(receive(6))
+        assert asked == [4, 5]

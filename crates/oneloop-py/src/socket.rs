@@ -1,7 +1,9 @@
 //! A socket of the user's: which system calls may be made on it without asking it, and asking it.
 
 use std::io;
+use std::num::NonZeroU32;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use pyo3::exceptions::{PyBlockingIOError, PyInterruptedError, PyTypeError};
 use pyo3::prelude::*;
@@ -11,7 +13,7 @@ use rustix::io::{Errno, FdFlags};
 use rustix::net::{AddressFamily, SocketAddrAny, SocketFlags, acceptfrom, acceptfrom_with};
 
 use crate::errors;
-use crate::ffi::{self, descriptor};
+use crate::ffi::{self, descriptor, instance};
 use crate::names;
 
 /// A method of sockets that a system call can stand in for.
@@ -57,6 +59,38 @@ impl Method {
 struct Original {
     class: Py<PyType>,
     methods: Vec<Py<PyAny>>,
+    /// The [version](instance::version) of the class that was found to have all of them; 0 is none. Read and written with the GIL held,
+    /// which orders it.
+    version: AtomicU32,
+}
+
+impl Original {
+    /// Whether the class has the method still.
+    ///
+    /// # Errors
+    /// What asking for it raises.
+    fn has(&self, py: Python<'_>, method: Method) -> PyResult<bool> {
+        let class = self.class.bind(py);
+        if let Some(version) = instance::version(class)
+            && version.get() == self.version.load(Ordering::Relaxed)
+        {
+            return Ok(true);
+        }
+        for other in Method::ALL {
+            if !self.has_now(py, other)? {
+                return self.has_now(py, method);
+            }
+        }
+        // To be asked gave it a number.
+        let version = instance::version(class).map_or(0, NonZeroU32::get);
+        self.version.store(version, Ordering::Relaxed);
+        Ok(true)
+    }
+
+    fn has_now(&self, py: Python<'_>, method: Method) -> PyResult<bool> {
+        let present = self.class.bind(py).getattr(method.name(py))?;
+        Ok(present.is(&self.methods[method as usize]))
+    }
 }
 
 static ORIGINAL: PyOnceLock<Original> = PyOnceLock::new();
@@ -75,6 +109,7 @@ pub(crate) fn remember(py: Python<'_>) -> PyResult<()> {
         PyResult::Ok(Original {
             class: class.unbind(),
             methods,
+            version: AtomicU32::new(0),
         })
     })?;
     Ok(())
@@ -123,8 +158,7 @@ impl<'a, 'py> Socket<'a, 'py> {
         let Some(original) = ORIGINAL.get(py).filter(|_| self.is_original()) else {
             return Ok(None);
         };
-        let present = original.class.bind(py).getattr(method.name(py))?;
-        if !present.is(&original.methods[method as usize]) {
+        if !original.has(py, method)? {
             return Ok(None);
         }
         self.number().map(Some)
