@@ -256,3 +256,25 @@ def test_a_class_that_answers_for_its_attributes_is_asked(loop_class):
     loop = Answering()
     assert loop.call_later(5, print).when() == 1005
     loop.close()
+
+
+def test_a_clock_set_back_in_a_run_holds_a_timer_that_was_due(loop):
+    fired, asked = [], []
+
+    def behind():
+        asked.append(None)
+        if len(asked) == 5:
+            loop.stop()
+        return when - 0.001
+
+    def set_back():
+        loop.time = behind
+
+    when = loop.time()
+    loop.call_soon(set_back)
+    loop.call_soon(lambda: loop.call_at(when, fired.append, 1))
+    loop.run_forever()
+    assert fired == []
+    del loop.time
+    run_once(loop)
+    assert fired == [1]

@@ -83,16 +83,26 @@ pub(crate) fn after<'py>(
     if let Some(time) = overridden(event_loop)? {
         return time.call0()?.add(delay).map(When::Object);
     }
+    if let Some(when) = plainly_after(delay)? {
+        return Ok(when);
+    }
+    let now = PyFloat::new(event_loop.py(), seconds(monotonic()));
+    now.add(delay).map(When::Object)
+}
+
+/// [`after`] on our own clock, if the delay is a number of the usual kinds.
+///
+/// # Errors
+/// `OverflowError` if an integer is no float.
+#[inline]
+pub(crate) fn plainly_after<'py>(delay: &Bound<'py, PyAny>) -> PyResult<Option<When<'py>>> {
     let delay = match (delay.cast_exact::<PyFloat>(), delay.cast_exact::<PyInt>()) {
         (Ok(delay), _) => delay.value(),
         // As adding it to a float converts it.
         (_, Ok(delay)) => delay.extract()?,
-        _ => {
-            let now = PyFloat::new(event_loop.py(), seconds(monotonic()));
-            return now.add(delay).map(When::Object);
-        }
+        _ => return Ok(None),
     };
-    Ok(When::Seconds(seconds(monotonic()) + delay))
+    Ok(Some(When::Seconds(seconds(monotonic()) + delay)))
 }
 
 /// The instant that a Python number of seconds stands for. What lies beyond the clock's range saturates; NaN is in the past, so that a

@@ -52,12 +52,38 @@ pub(crate) fn remember(class: &Bound<'_, PyType>) -> PyResult<()> {
     Ok(())
 }
 
+/// Whether no method is overridden, by a look at two fields: an answer for nearly every loop. `false` means that [`find`] has to look closer.
+#[inline]
+pub(crate) fn none_for_sure(event_loop: &Bound<'_, PyAny>) -> bool {
+    let py = event_loop.py();
+    let Some(own) = OWN.get(py) else {
+        return false;
+    };
+    let is_known = match own.known.get(py).get() {
+        Some((known, answers)) => {
+            answers == [true; METHODS.len()] && ClassState::of(event_loop) == Some(known)
+        }
+        None => false,
+    };
+    is_known && builtin::has_no_dict(event_loop)
+}
+
 /// The method to call if it is overridden, `None` if it is our own.
 ///
 /// # Errors
 /// What looking up the attribute raises.
 #[inline]
 pub(crate) fn find<'py>(
+    event_loop: &Bound<'py, PyAny>,
+    method: Method,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    if none_for_sure(event_loop) {
+        return Ok(None);
+    }
+    look_closer(event_loop, method)
+}
+
+fn look_closer<'py>(
     event_loop: &Bound<'py, PyAny>,
     method: Method,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
@@ -72,7 +98,6 @@ pub(crate) fn find<'py>(
     Ok((!is_own).then_some(found))
 }
 
-#[inline]
 fn is_own_by_class(event_loop: &Bound<'_, PyAny>, method: Method) -> PyResult<bool> {
     let py = event_loop.py();
     let Some(own) = OWN.get(py) else {

@@ -120,7 +120,7 @@ impl<H: Host> EventLoop<H> {
             return Ok(Polled::No);
         }
         self.renew_after_fork()?;
-        let timeout = self.timeout()?;
+        let timeout = self.timeout(now)?;
         self.pacing.dirty.set(false);
         if timeout == Some(Duration::ZERO) {
             let starving = now - self.pacing.blocked_at.get() >= BLOCK_INTERVAL;
@@ -153,10 +153,14 @@ impl<H: Host> EventLoop<H> {
     }
 
     /// How long the driver may wait; `None` is for ever.
-    fn timeout(&self) -> Result<Option<Duration>, H::Error> {
+    fn timeout(&self, now: Instant) -> Result<Option<Duration>, H::Error> {
         let timeout = if self.has_work() {
             Some(Duration::ZERO)
         } else if let Some(deadline) = self.timers.with(|timers| timers.next_deadline()) {
+            // What is due needs no second reading: the host is asked for its time before a timer fires.
+            if deadline <= now && !self.host.keeps_own_time() {
+                return Ok(Some(Duration::ZERO));
+            }
             let timeout = deadline - self.host.now()?;
             // The clock may be Python code, which may have queued something.
             Some(if self.has_work() {

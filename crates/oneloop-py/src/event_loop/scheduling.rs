@@ -154,6 +154,11 @@ fn call_later<'py>(
     if delay.is_none() {
         return Err(PyTypeError::new_err("delay must not be None"));
     }
+    if overrides::none_for_sure(event_loop.as_any())
+        && let Some(when) = clock::plainly_after(&delay)?
+    {
+        return arm(event_loop, when, callback, &bound);
+    }
     let when = clock::after(event_loop.as_any(), &delay)?;
     let Some(call_at) = overrides::find(event_loop.as_any(), Method::CallAt)? else {
         return arm(event_loop, when, callback, &bound);

@@ -41,13 +41,25 @@ unsafe extern "C" {
     fn _PyObject_GetDictPtr(object: *mut ffi::PyObject) -> *mut *mut ffi::PyObject;
 }
 
+/// Whether `object` has a place for a dictionary, and none there: then it has no attribute of its own outside of slots.
+#[inline]
+pub(crate) fn has_no_dict(object: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: a live object; at its type's `tp_dictoffset`, if that is positive, lies the place that CPython documents, a pointer.
+    unsafe {
+        let offset = (*ffi::Py_TYPE(object.as_ptr())).tp_dictoffset;
+        offset > 0 && {
+            let place: *const *mut ffi::PyObject = object.as_ptr().byte_offset(offset).cast();
+            (*place).is_null()
+        }
+    }
+}
+
 /// Whether `object` itself has an attribute of this name, as opposed to its class. Makes no dictionary where there is
 /// none yet, since CPython calls the methods of an object without one by a shorter way: for that the object's class needs a
 /// dictionary of the kind that has a place of its own (PyO3's `dict`). Attributes that CPython keeps inline would become one when asked for their place.
 ///
 /// # Errors
 /// What comparing the names raises.
-#[inline]
 pub(crate) fn has_own_attribute(
     object: &Bound<'_, PyAny>,
     name: &Bound<'_, PyString>,
