@@ -11,6 +11,7 @@ use crate::clock::{self, When};
 use crate::debug;
 use crate::direct::Call;
 use crate::entry::{Entry, Request};
+use crate::errors;
 use crate::ffi::arguments::{Arguments, Variadic};
 use crate::ffi::native_method;
 use crate::handle::{Args, Callback, Handle, TimerHandle};
@@ -31,7 +32,7 @@ pub(crate) fn add_methods(py: Python<'_>) -> PyResult<()> {
         c"call_soon($self, callback, *args, context=None)\n--\n\nSchedule callback(*args) for the next iteration; return its Handle.",
         call_soon,
     )?;
-    native_method::add::<Loop, _>(
+    native_method::add_unannounced::<Loop, _>(
         py,
         c"call_soon_threadsafe",
         c"call_soon_threadsafe($self, callback, *args, context=None)\n--\n\nSchedule callback(*args) from any thread; return its Handle.",
@@ -139,8 +140,18 @@ fn call_soon_threadsafe<'py>(
         debug::check_callback(&callback, "call_soon_threadsafe")?;
     }
     let handle = Handle::new_thread_safe(callback_of(event_loop, engine, callback, &bound)?)?;
-    Loop::queue(engine, Entry::Callback(handle.clone_ref(py)))?;
-    Ok(Py::from(handle).into_bound(py))
+    let entry = Entry::Callback(handle.clone_ref(py));
+    let handle = Py::from(handle).into_bound(py);
+    if engine.place() != Place::Outside {
+        engine.push(entry);
+    } else if let Err(refused) = engine.push_remote(entry) {
+        // This thread is not announced: a plain drop would keep the handle until somebody attaches.
+        if let Entry::Callback(refused) = refused {
+            refused.release(py);
+        }
+        return Err(errors::closed());
+    }
+    Ok(handle)
 }
 
 fn call_later<'py>(

@@ -56,6 +56,29 @@ pub(super) unsafe fn enter<R: Failure>(
     R::FAILED
 }
 
+/// As [`enter`], without announcing the thread to PyO3: for a method that other threads than the loop's call often, where that costs as much
+/// as to ask for the GIL.
+///
+/// Whatever `Py` `body` drops on a thread that PyO3 does not know is kept until somebody attaches, so it drops none but by `into_bound`.
+///
+/// # Safety
+/// The calling thread is attached.
+pub(super) unsafe fn enter_unannounced<R: Failure>(
+    body: impl for<'py> FnOnce(Python<'py>) -> PyResult<R>,
+) -> R {
+    exit::protect_thread();
+    // SAFETY: attached, by this function's contract.
+    let py = unsafe { Python::assume_attached() };
+    // As in `enter`.
+    let error = match catch_unwind(AssertUnwindSafe(|| body(py))) {
+        Ok(Ok(value)) => return value,
+        Ok(Err(error)) => error,
+        Err(panic) => PanicException::new_err(message(panic)),
+    };
+    error.restore(py);
+    R::FAILED
+}
+
 /// Runs `body` where no error can be reported to a caller, a panic least of all.
 ///
 /// # Safety

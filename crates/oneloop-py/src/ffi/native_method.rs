@@ -31,7 +31,41 @@ where
         + Copy
         + 'static,
 {
-    unsafe extern "C" fn call<T, F>(
+    add_by::<T, F, true>(py, name, doc, body)
+}
+
+/// As [`add`], for a method that other threads call often: `entry::enter_unannounced` says what `body` owes in return.
+///
+/// # Errors
+/// `MemoryError`.
+pub(crate) fn add_unannounced<T, F>(
+    py: Python<'_>,
+    name: &'static CStr,
+    doc: &'static CStr,
+    body: F,
+) -> PyResult<()>
+where
+    T: PyClass<Frozen = True> + Sync,
+    F: for<'py> Fn(&Bound<'py, T>, Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>>
+        + Copy
+        + 'static,
+{
+    add_by::<T, F, false>(py, name, doc, body)
+}
+
+fn add_by<T, F, const ANNOUNCED: bool>(
+    py: Python<'_>,
+    name: &'static CStr,
+    doc: &'static CStr,
+    body: F,
+) -> PyResult<()>
+where
+    T: PyClass<Frozen = True> + Sync,
+    F: for<'py> Fn(&Bound<'py, T>, Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>>
+        + Copy
+        + 'static,
+{
+    unsafe extern "C" fn call<T, F, const ANNOUNCED: bool>(
         object: *mut PyObject,
         values: *const *mut PyObject,
         positional: ffi::Py_ssize_t,
@@ -51,7 +85,12 @@ where
             method::conjure::<F>()(&owner, arguments).map(Bound::into_ptr)
         };
         // SAFETY: called by CPython, so the thread is attached.
-        unsafe { entry::enter(run) }
+        unsafe {
+            match ANNOUNCED {
+                true => entry::enter(run),
+                false => entry::enter_unannounced(run),
+            }
+        }
     }
 
     let _ = body;
@@ -59,7 +98,7 @@ where
     let definition = Box::leak(Box::new(ffi::PyMethodDef {
         ml_name: name.as_ptr(),
         ml_meth: ffi::PyMethodDefPointer {
-            PyCFunctionFastWithKeywords: call::<T, F>,
+            PyCFunctionFastWithKeywords: call::<T, F, ANNOUNCED>,
         },
         ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
         ml_doc: doc.as_ptr(),
