@@ -403,8 +403,18 @@ def test_what_was_decrypted_is_read(loop_factory, limit):
     like_asyncio(lambda factory: over_tls(factory, limit=limit)[0], loop_factory)
 
 
-def test_a_reader_over_tls_is_fed_without_a_call(oneloop):
-    assert not over_tls(oneloop.new_event_loop)[1] & {"data_received", "feed_data"}
+OVER_TLS = """
+import oneloop
+from test_stream_reader_fast_path import over_tls
+print(sorted(over_tls(oneloop.new_event_loop)[1] & {"data_received", "feed_data"}))
+"""
+
+
+@pytest.mark.parametrize(("switch", "called"), [("1", []), ("0", ["data_received", "feed_data"])])
+def test_a_reader_over_tls_is_fed_without_a_call_unless_the_switch_says_so(oneloop, switch, called):
+    finished = children.finish(children.start(["-c", OVER_TLS], "oneloop", ONELOOP_FAST_STREAMS=switch))
+    assert finished.quiet, finished
+    assert finished.out == f"{called}\n"
 
 
 def test_another_method_is_called_over_tls(loop_factory):
