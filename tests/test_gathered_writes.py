@@ -69,7 +69,8 @@ def looks_of_a_head_and_a_body(oneloop):
 
 
 @pytest.mark.skipif(not ON_LINUX, reason="only Linux can be asked to hold bytes back")
-def test_a_head_leaves_with_its_body(oneloop):
+def test_a_head_leaves_with_its_body(oneloop, monkeypatch):
+    monkeypatch.setenv(SWITCH, "1")
     # The system itself lets go of the head after a fifth of a second: a machine that stands still for so long hides
     # what is shown.
     assert any(looks_of_a_head_and_a_body(oneloop)[0] is False for _ in range(20))
@@ -143,8 +144,9 @@ def test_the_end_comes_after_what_was_written(loop_factory, end):
         assert stage.peer.recv(1) == b""
 
 
-def test_a_write_to_another_connection_sends_on_what_is_held(oneloop):
+def test_a_write_to_another_connection_sends_on_what_is_held(oneloop, monkeypatch):
     """Connections of one loop are written to in the order of the writes."""
+    monkeypatch.setenv(SWITCH, "1")
 
     def looks():
         with scene(oneloop.new_event_loop, "tcp") as first:
