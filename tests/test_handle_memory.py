@@ -67,7 +67,8 @@ def test_a_handle_that_is_made_again_shows_nothing_of_what_it_was(ours, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_memory_is_used_again(oneloop, kind):
+def test_memory_is_used_again(oneloop, kind, monkeypatch):
+    monkeypatch.setenv("ONELOOP_FREE_LISTS", "1")  # whatever is being tested without
     program = f"""
 import oneloop
 from test_handle_memory import drop, schedule
