@@ -69,6 +69,7 @@ soak: ## five minutes of everything at once, after which nothing has grown (SECO
 bench: ## every benchmark, beside asyncio and other loops, on CPython 3.14, in an hour (MINUTES=90): figures and drawings into benches/results
 	@scripts/prerequisites build
 	@$(PYTHON) benches/run $(if $(MINUTES),--minutes $(MINUTES)) --into benches/results
+	@$(PYTHON) -m benches.suite.published
 
 bench-quick: ## few rows and few pairs of every benchmark: under three minutes, building aside
 	@scripts/prerequisites build
