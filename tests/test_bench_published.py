@@ -51,7 +51,7 @@ def test_the_short_table_has_the_rows_chosen_beforehand_and_counts_all_that_are_
         ["Row won", "µs", "10.0", "uvloop 15.0", "1.50 (1.40 to 1.60)"],
     ]
     assert lines[-1] == "- *made*: 3 rows beside other loops, 2 of them lost; 1 of 3 aims reached."
-    assert "CPython 3.14.1 (its build does not tell of PGO); Linux, 2 processors; 2026-11-22, abc." in lines
+    assert "Python 3.14.1, its build does not tell of PGO; Linux, 2 processors; 2026-11-22, abc." in lines
 
 
 def test_the_page_of_all_rows_has_all() -> None:

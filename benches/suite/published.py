@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benches.suite import group, results, table
-from benches.suite.environment import ROOT, optimization
+from benches.suite.environment import ROOT
 from benches.suite.loops import OURS
 from benches.suite.results import Results, Row
 
@@ -67,7 +67,6 @@ def tally(measured: Sequence[Results]) -> list[str]:
     """How the rows of each group stand, lost ones counted."""
     if not measured:
         return ["Nothing was measured."]
-    first = measured[0]
     lines = []
     for found in measured:
         beside = [row for row in found.rows if row.standing]
@@ -76,13 +75,7 @@ def tally(measured: Sequence[Results]) -> list[str]:
         reached = sum(bool(row.reached) for row in aimed)
         told = f"{len(beside)} rows beside other loops, {lost} of them lost; {reached} of {len(aimed)} aims reached."
         lines.append(f"- *{found.group}*: {told}")
-    where = f"{first.machine.get('system', '')}, {first.machine.get('processors', '?')} processors"
-    built = optimization(first.interpreter.get("optimized"))
-    return [
-        f"CPython {first.interpreter.get('version')} ({built}); {where}; {first.date}, {first.commit}.",
-        "",
-        *lines,
-    ]
+    return [f"{table.described(measured[0])}.", "", *lines]
 
 
 def inserted(page: str, text: str) -> str:
