@@ -3,8 +3,7 @@
     python -m benches.suite.published     # make bench does it at its end
 
 Both are made of the files of figures in `benches/results` and of nothing else, and a test holds them against these.
-The README has the rows of `make bench-quick`, which were chosen before anything was measured, and counts all that are
-lost.
+The README has the rows of `make bench-quick`, which are chosen beforehand, and counts all that are lost.
 """
 
 from __future__ import annotations
