@@ -135,7 +135,7 @@ impl Cipher {
         if !self.is_used() {
             self.feed_aside(py)?;
         }
-        pending(py, &self.incoming)
+        Ok(pending(py, &self.incoming)? + self.aside.borrow().len())
     }
 
     /// How many bytes wait to be sent to the peer.

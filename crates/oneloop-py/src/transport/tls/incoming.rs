@@ -50,6 +50,10 @@ impl Layer {
             return Ok(());
         }
         if self.cipher.is_used() {
+            // It cannot be decrypted now and goes on coming: somebody on another thread may never be done with what arrives faster.
+            if matches!(step, Step::Read | Step::Flush) {
+                self.control_reading(object)?;
+            }
             return self.postpone(object);
         }
         match step {

@@ -60,6 +60,8 @@ pub(super) struct Layer {
     pub(super) loan: Loan,
     /// Decrypted bytes may wait in the TLS object.
     pub(super) has_unread: Cell<bool>,
+    /// An entry of the loop's is to go on, see [`Layer::postpone`].
+    is_postponed: Cell<bool>,
 }
 
 /// Puts TLS between a protocol and a transport that is connected later, or now: returns the protocol for that transport. A waiter, a future,
@@ -142,6 +144,7 @@ fn wrap<'py>(
         began: Slot::new(None),
         loan: Loan::none(),
         has_unread: Cell::new(false),
+        is_postponed: Cell::new(false),
     };
     layer.set_protocol(protocol)?;
     let object = layer_type(py).make(py, layer)?;
@@ -194,18 +197,37 @@ impl Layer {
         .map(drop)
     }
 
-    /// Goes on in an entry of its own: somebody is in the middle of a call of the TLS object, maybe on another thread.
+    /// Goes on in an entry of its own: somebody is in the middle of a call of the TLS object, maybe on another thread. There is one such
+    /// entry at a time: each of them would be put off again until the call ends, and everything that comes would add one.
     ///
     /// # Errors
     /// `RuntimeError` if the loop is closed.
     #[cold]
     pub(super) fn postpone(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = object.py();
+        if self.is_postponed.get() {
+            return Ok(());
+        }
         let Some(event_loop) = self.event_loop.get(py) else {
             return Ok(());
         };
         let proceed = object.getattr(names::_proceed(py))?;
-        call::method(names::call_soon_threadsafe(py), [&event_loop, &proceed]).map(drop)
+        // Before the call, which may come to somebody else's method: what that puts off is done by this entry as well.
+        self.is_postponed.set(true);
+        let scheduled = call::method(names::call_soon_threadsafe(py), [&event_loop, &proceed]);
+        if scheduled.is_err() {
+            self.is_postponed.set(false);
+        }
+        scheduled.map(drop)
+    }
+
+    /// What an entry of the loop's does: what was put off.
+    ///
+    /// # Errors
+    /// What ends a run.
+    pub(super) fn resume(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.is_postponed.set(false);
+        self.proceed(object)
     }
 
     /// Whether the loop is in debug mode.

@@ -100,7 +100,7 @@ fn entries() -> Vec<Method<Layer>> {
             c"_proceed",
             c"_proceed($self, /)\n--\n\nDo what is to be done next.",
             |object, layer: &Layer| {
-                layer.proceed(object)?;
+                layer.resume(object)?;
                 none(object.py())
             },
         ),
