@@ -68,8 +68,13 @@ def test_a_special_error_comes_back_as_with_asyncio(loop_factory, error):
         loop = factory()
 
         async def main():
+            # One thread, so that the loop hears of the first job before it hears of the second: what it has not heard
+            # by then it never will.
+            loop.set_default_executor(concurrent.futures.ThreadPoolExecutor(1))
+            future = loop.run_in_executor(None, fail)
+            await loop.run_in_executor(None, int)
             try:
-                await asyncio.wait_for(loop.run_in_executor(None, fail), 0.05)
+                return await future if future.done() else "never told"
             except BaseException as caught:
                 return type(caught).__name__
             finally:
@@ -472,10 +477,15 @@ def test_a_job_that_ends_after_its_future(loop_factory, how, settled):
 def test_jobs_that_the_shutdown_cancels(loop_factory):
     def scenario(factory):
         loop = factory()
-        release, executor = threading.Event(), concurrent.futures.ThreadPoolExecutor(1)
+        started, release, executor = threading.Event(), threading.Event(), concurrent.futures.ThreadPoolExecutor(1)
+
+        def block():
+            started.set()
+            return release.wait()
 
         async def main():
-            blocker = loop.run_in_executor(executor, release.wait)
+            blocker = loop.run_in_executor(executor, block)
+            started.wait()  # one that has not begun would be cancelled, too
             waiting = loop.run_in_executor(executor, print)
             executor.shutdown(wait=False, cancel_futures=True)
             seen = [outcome(waiting)]

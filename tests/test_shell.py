@@ -161,7 +161,7 @@ class Terminal:
         while in_a_row < 5:
             assert time.monotonic() < deadline, self.seen
             with open(f"/proc/{self.child.pid}/syscall") as file:
-                in_a_row = in_a_row + 1 if file.read().split()[0] not in ("running", FUTEX) else 0
+                in_a_row = in_a_row + 1 if file.read().split()[0] not in ("running", "-1", FUTEX) else 0
             time.sleep(0.005)
 
     def leave(self):

@@ -14,10 +14,19 @@ import time
 _FUTEX = "202" if os.uname().machine == "x86_64" else "98"
 
 
-def _idle(native_id: int) -> bool:
+def _call(native_id: int) -> str:
+    """The number of the call that a thread sleeps in; "running" if it does not sleep, "-1" if it sleeps elsewhere."""
     with open(f"/proc/self/task/{native_id}/syscall") as file:
-        call = file.read().split()[0]
-    return call != "running" and call != _FUTEX
+        return file.read().split()[0]
+
+
+def is_waiting_for_a_lock(native_id: int) -> bool:
+    return _call(native_id) == _FUTEX
+
+
+def _idle(native_id: int) -> bool:
+    # Outside of a call it sleeps while the kernel reads a page of its memory, which is no idleness either.
+    return _call(native_id) not in ("running", "-1", _FUTEX)
 
 
 def wait_until_blocked(thread: threading.Thread, limit: float = 10.0) -> None:

@@ -10,7 +10,11 @@ import time
 import warnings
 from collections.abc import Iterator
 
+from helpers.blocked import is_waiting_for_a_lock
 from helpers.loops import run_once
+
+# What is still left then is left for good; a busy machine may not run a thread for seconds.
+LIMIT = 10.0
 
 RESOLVERS = frozenset(f"/etc/{name}" for name in ("hosts", "host.conf", "nsswitch.conf", "resolv.conf", "gai.conf"))
 
@@ -26,6 +30,27 @@ def open_descriptors() -> dict[int, str]:
     return {fd: what for fd, what in found.items() if what not in RESOLVERS}
 
 
+def eventually_idle_pools() -> None:
+    """Wait until no thread of a loop's pool is at work.
+
+    A lookup that was given up goes on, and the system's resolver has sockets of its own for a moment: one that is seen
+    before something is looked at, and is gone afterwards, would be missed there.
+    """
+    deadline = time.monotonic() + LIMIT
+    while any(map(_is_at_work, os.listdir("/proc/self/task"))) and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
+def _is_at_work(task: str) -> bool:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        with open(f"/proc/self/task/{task}/comm") as file:
+            if file.read() != "oneloop-pool\n":
+                return False
+        # One that was woken and has not run yet is "running" as well.
+        return not is_waiting_for_a_lock(int(task))
+    return False
+
+
 @contextlib.contextmanager
 def none_left(loop: asyncio.AbstractEventLoop | None = None, *, collect: bool = False) -> Iterator[None]:
     """Fail if anything that was opened inside is open afterwards, or anything else was closed.
@@ -36,12 +61,13 @@ def none_left(loop: asyncio.AbstractEventLoop | None = None, *, collect: bool = 
         run_once(loop)
     if collect:
         gc.collect()
+    eventually_idle_pools()
     before = open_descriptors()
     yield
     if collect:
         gc.collect()
     # A thread that has just delivered to a loop lets go of the loop's descriptor a moment later.
-    deadline = time.monotonic() + 2
+    deadline = time.monotonic() + LIMIT
     while (after := open_descriptors()) != before and time.monotonic() < deadline:
         time.sleep(0.001)
     assert after == before
