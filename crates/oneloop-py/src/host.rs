@@ -101,6 +101,17 @@ impl PyHost {
         Ok(time)
     }
 
+    /// The loop's time, which is `monotonic` as long as nobody has overridden it.
+    fn time(&self, monotonic: impl FnOnce() -> Instant) -> PyResult<Instant> {
+        Python::attach(|py| match self.running(py) {
+            Some(event_loop) => match self.look_at_clock(&event_loop)? {
+                Some(time) => clock::instant(&time.call0()?),
+                None => Ok(monotonic()),
+            },
+            None => Ok(monotonic()),
+        })
+    }
+
     /// [`Host::run`] for a thread that has its proof of attachment at hand: asking for a new one for each entry would cost more than
     /// queueing it.
     ///
@@ -273,13 +284,11 @@ impl Host for PyHost {
     type Error = PyErr;
 
     fn now(&self) -> PyResult<Instant> {
-        Python::attach(|py| match self.running(py) {
-            Some(event_loop) => match self.look_at_clock(&event_loop)? {
-                Some(time) => clock::instant(&time.call0()?),
-                None => Ok(monotonic()),
-            },
-            None => Ok(monotonic()),
-        })
+        self.time(monotonic)
+    }
+
+    fn now_at(&self, read: Instant) -> PyResult<Instant> {
+        self.time(|| read)
     }
 
     fn keeps_own_time(&self) -> bool {
@@ -292,6 +301,11 @@ impl Host for PyHost {
 
     fn wants_polls(watch: &Watch) -> bool {
         matches!(watch, Watch::Callback(_) | Watch::Waiters(_))
+    }
+
+    /// asyncio too runs a signal's handler one iteration after it saw the signal, behind the timers that were due then.
+    fn precedes_timers(watch: &Watch) -> bool {
+        !matches!(watch, Watch::Signals)
     }
 
     fn readiness(&self, watch: Watch) -> Entry {

@@ -110,6 +110,8 @@ pub(crate) struct Pacing {
     pub(crate) dirty: Cell<bool>,
     /// How many watches want a poll on every tick (`Host::wants_polls`).
     pub(crate) prompt_watches: Cell<usize>,
+    /// How many watches and registered descriptors a timer must not overtake (`Host::precedes_timers`).
+    pub(crate) ahead_of_timers: Cell<usize>,
 }
 
 pub(crate) struct Scratch<H: Host> {
@@ -156,6 +158,7 @@ impl<H: Host> EventLoop<H> {
                 blocked_at: Cell::default(),
                 dirty: Cell::new(true),
                 prompt_watches: Cell::new(0),
+                ahead_of_timers: Cell::new(0),
             },
             kind,
             backend: driver.name(),
@@ -281,7 +284,7 @@ impl<H: Host> EventLoop<H> {
     ) -> io::Result<Option<H::Watch>> {
         self.renew_after_fork()?;
         self.pacing.dirty.set(true);
-        let is_prompt = H::wants_polls(&watch);
+        let (is_prompt, is_ahead) = (H::wants_polls(&watch), H::precedes_timers(&watch));
         let result = self.io.with(|io| match io.driver.as_mut() {
             Some(driver) => put(&mut io.registry, driver, fd, direction, watch),
             None => Err((self.no_driver(), watch)),
@@ -290,6 +293,9 @@ impl<H: Host> EventLoop<H> {
         let replaced = result.map_err(|(error, _watch)| error)?;
         if is_prompt {
             self.pacing.prompt_watches.update(|count| count + 1);
+        }
+        if is_ahead {
+            self.pacing.ahead_of_timers.update(|count| count + 1);
         }
         self.discount(replaced.as_ref());
         Ok(replaced)
@@ -408,6 +414,17 @@ impl<H: Host> EventLoop<H> {
         if ended.is_some_and(H::wants_polls) {
             self.pacing.prompt_watches.update(|count| count - 1);
         }
+        if ended.is_some_and(H::precedes_timers) {
+            self.pacing.ahead_of_timers.update(|count| count - 1);
+        }
+    }
+
+    /// Ends a registration, and counts that it has ended.
+    fn deregister(&self, registry: &mut Registry<H::Watch>, token: Token) -> Vec<Waker> {
+        if registry.registered(token).is_ok() {
+            self.pacing.ahead_of_timers.update(|count| count - 1);
+        }
+        registry.deregister(token)
     }
 
     /// Makes this thread the owner.
@@ -619,7 +636,9 @@ impl<H: Host> Reactor for EventLoop<H> {
             let driver = io.driver.as_mut().ok_or_else(|| self.no_driver())?;
             io.registry.register(driver, fd)
         })?;
+        self.pacing.ahead_of_timers.update(|count| count + 1);
         for watch in stale {
+            self.discount(Some(&watch));
             self.host.superseded(watch);
         }
         Ok(token)
@@ -667,7 +686,7 @@ impl<H: Host> Reactor for EventLoop<H> {
             if let Some(driver) = io.driver.as_mut() {
                 driver.release(fd);
             }
-            io.registry.deregister(token)
+            self.deregister(&mut io.registry, token)
         });
         waiters.into_iter().for_each(Waker::wake);
     }
@@ -681,7 +700,7 @@ impl<H: Host> Reactor for EventLoop<H> {
                     Some(driver) => driver.detach(fd),
                     None => Ok(Vec::new()),
                 });
-            (io.registry.deregister(token), rest)
+            (self.deregister(&mut io.registry, token), rest)
         });
         waiters.into_iter().for_each(Waker::wake);
         rest

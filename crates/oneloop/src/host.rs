@@ -26,6 +26,16 @@ pub trait Host: 'static {
     /// The host's clock may fail (an overridden `time()` that raises); the run then ends with this error and loses no entry.
     fn now(&self) -> Result<Instant, Self::Error>;
 
+    /// [`Host::now`] for a caller who has read [`Host::monotonic`] this moment: a host whose clock that is has no need to read it again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Host::now`].
+    fn now_at(&self, monotonic: Instant) -> Result<Instant, Self::Error> {
+        let _ = monotonic;
+        self.now()
+    }
+
     /// Whether [`Host::now`] is another clock than [`Host::monotonic`]. It is then asked on every tick, as its owner may count on, and
     /// no poll is skipped: how long real time says the last one was ago means nothing to such a clock's timers.
     fn keeps_own_time(&self) -> bool {
@@ -47,6 +57,13 @@ pub trait Host: 'static {
     /// Whether the loop asks its driver on every tick while this is watched, as asyncio's does, so that what the program itself makes
     /// readable is seen as soon as there. A watch that can wait for [`POLL_INTERVAL`](crate::engine::POLL_INTERVAL) says no.
     fn wants_polls(watch: &Self::Watch) -> bool {
+        let _ = watch;
+        true
+    }
+
+    /// Whether a timer that is due waits until the driver was asked for this watch, as asyncio's does, so that it never overtakes an event
+    /// that was there before. A watch whose event makes nothing happen before the next tick says no.
+    fn precedes_timers(watch: &Self::Watch) -> bool {
         let _ = watch;
         true
     }

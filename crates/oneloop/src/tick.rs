@@ -1,6 +1,6 @@
 //! Running: one iteration of the loop, as a short list of named steps.
 //!
-//! Compute the time-out; poll, or block if nothing is ready; move the inbox to the ring; append the I/O events; read the clock once and
+//! Compute the time-out; poll, or block if nothing is ready, or leave the poll for later; move the inbox to the ring; append the I/O events; read the clock once and
 //! append the timers that are due; run what was in the ring at that point, and no more; check signals. So entries run in asyncio's order:
 //! what was ready, then I/O, then timers.
 
@@ -45,7 +45,10 @@ impl From<Refusal> for io::Error {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Polled {
     Yes,
+    /// No, and it moves no timer either.
     No,
+    /// No, but timers are due at this time, and nothing that they could overtake.
+    TimersOnly(Instant),
 }
 
 impl<H: Host> EventLoop<H> {
@@ -97,13 +100,19 @@ impl<H: Host> EventLoop<H> {
         if self.inbox.has_items() {
             self.drain_inbox();
         }
-        if polled == Polled::Yes {
-            self.deliver_events();
-            self.expire_timers()?;
-            // What the events and timers woke through the inbox: an entry's waker, that is.
-            if self.inbox.has_items() {
-                self.drain_inbox();
+        match polled {
+            Polled::Yes => {
+                self.deliver_events();
+                if !self.timers.with(|timers| timers.is_empty()) || self.host.keeps_own_time() {
+                    self.expire_timers(self.host.now()?);
+                }
             }
+            Polled::TimersOnly(now) => self.expire_timers(self.host.now_at(now)?),
+            Polled::No => {}
+        }
+        // What the events and timers woke through the inbox: an entry's waker, that is.
+        if polled != Polled::No && self.inbox.has_items() {
+            self.drain_inbox();
         }
         self.run_snapshot(run_entry)?;
         self.host.check_signals()
@@ -116,8 +125,8 @@ impl<H: Host> EventLoop<H> {
             self.drain_inbox();
         }
         let now = self.host.monotonic();
-        if self.may_skip_poll(now) {
-            return Ok(Polled::No);
+        if let Some(skipped) = self.skip_poll(now) {
+            return Ok(skipped);
         }
         self.renew_after_fork()?;
         let timeout = self.timeout(now)?;
@@ -140,16 +149,24 @@ impl<H: Host> EventLoop<H> {
         Ok(Polled::Yes)
     }
 
-    /// Whether the poll can wait. A tick that has not polled moves no timer either, so a timer never overtakes I/O; so none may be due.
+    /// How this tick does without a poll, if it can wait. A timer never overtakes I/O: one that is due asks for a poll, unless nothing is
+    /// watched that it could overtake.
     #[inline]
-    fn may_skip_poll(&self, now: Instant) -> bool {
-        !self.pacing.dirty.get()
+    fn skip_poll(&self, now: Instant) -> Option<Polled> {
+        let may_wait = !self.pacing.dirty.get()
             && now - self.pacing.polled_at.get() < POLL_INTERVAL
             && !self.stopping.load(Ordering::Relaxed)
-            && !self.ready.with(|ready| ready.is_empty())
             && self.pacing.prompt_watches.get() == 0
-            && !self.host.keeps_own_time()
-            && !self.timers.with(|timers| timers.has_due(now))
+            && !self.host.keeps_own_time();
+        if !may_wait {
+            return None;
+        }
+        if self.timers.with(|timers| timers.has_due(now)) {
+            let is_free = self.pacing.ahead_of_timers.get() == 0;
+            return is_free.then_some(Polled::TimersOnly(now));
+        }
+        let has_work = !self.ready.with(|ready| ready.is_empty());
+        has_work.then_some(Polled::No)
     }
 
     /// How long the driver may wait; `None` is for ever.
@@ -231,18 +248,13 @@ impl<H: Host> EventLoop<H> {
     }
 
     /// Moves the timers that are due to the ring, in the order of their deadlines.
-    fn expire_timers(&self) -> Result<(), H::Error> {
-        if self.timers.with(|timers| timers.is_empty()) && !self.host.keeps_own_time() {
-            return Ok(());
-        }
-        let now = self.host.now()?;
+    fn expire_timers(&self, now: Instant) {
         while let Some(due) = self.timers.with(|timers| timers.pop_due(now)) {
             match due {
                 Due::Entry(entry) => self.push_item(Item::Entry(entry)),
                 Due::Wake(waker) => waker.wake(),
             }
         }
-        Ok(())
     }
 
     /// Runs the entries that are in the ring now. Those that they add wait for the next tick. An error leaves the rest in place.

@@ -127,6 +127,82 @@ fn registering_and_releasing_make_the_next_tick_poll() {
     assert_eq!(rig.script.waits(), [NOW; 3]);
 }
 
+/// Timers that are due when they are set, one a tick, in no time. The last one stops the loop.
+fn arm_chain(event_loop: &Rc<Loop>, length: u32) {
+    let now = event_loop.host().monotonic_after(Duration::ZERO);
+    let step = call(move |event_loop: &Rc<Loop>| match length {
+        1 => event_loop.stop(),
+        _ => arm_chain(event_loop, length - 1),
+    });
+    event_loop.arm(now, step);
+}
+
+#[test]
+fn timers_that_overtake_nothing_poll_no_more_often_than_ready_work() {
+    let rig = rig();
+    arm_chain(&rig.event_loop, 1_000);
+    assert_eq!(run(&rig), [NOW]);
+}
+
+#[test]
+fn timers_that_overtake_nothing_come_after_what_was_ready() {
+    let rig = rig();
+    rig.event_loop.push(call(|event_loop| {
+        event_loop.arm(
+            event_loop.host().monotonic_after(Duration::ZERO),
+            say("timer"),
+        );
+        event_loop.push(say("ready"));
+        event_loop.push(call(|event_loop| event_loop.stop()));
+    }));
+    assert_eq!(run(&rig), [NOW]);
+    assert_eq!(rig.log.take(), ["ready", "timer"]);
+}
+
+#[test]
+fn a_cancelled_timer_at_the_head_neither_fires_nor_spins() {
+    let rig = rig();
+    rig.event_loop.push(call(|event_loop| {
+        let now = event_loop.host().monotonic_after(Duration::ZERO);
+        let timer = event_loop.arm(now, say("cancelled"));
+        assert!(event_loop.cancel(timer).is_some());
+    }));
+    rig.arm(5, "later");
+    assert_eq!(rig.run_dry(), ["later"]);
+}
+
+#[test]
+fn timers_poll_each_time_while_they_could_overtake_a_watch() {
+    let rig = rig();
+    rig.script.deliver([]);
+    let watched = rig
+        .event_loop
+        .watch(5, Direction::Read, says("io").patient());
+    assert!(watched.is_ok());
+    arm_chain(&rig.event_loop, 30);
+    rig.event_loop.run().expect("a run");
+    assert_eq!(rig.script.waits(), [NOW; 30]);
+    assert!(rig.event_loop.unwatch(5, Direction::Read).is_some());
+    arm_chain(&rig.event_loop, 30);
+    rig.event_loop.run().expect("a run");
+    assert_eq!(rig.script.waits(), [NOW; 31]);
+}
+
+#[test]
+fn timers_poll_each_time_while_they_could_overtake_a_registered_descriptor() {
+    let rig = rig();
+    let (ours, _theirs) = std::os::unix::net::UnixStream::pair().expect("a pair");
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&ours);
+    let token = rig.event_loop.register(fd).expect("a registration");
+    arm_chain(&rig.event_loop, 30);
+    rig.event_loop.run().expect("a run");
+    assert_eq!(rig.script.waits(), [NOW; 30]);
+    rig.event_loop.release(token, ours.into());
+    arm_chain(&rig.event_loop, 30);
+    rig.event_loop.run().expect("a run");
+    assert_eq!(rig.script.waits(), [NOW; 31]);
+}
+
 #[test]
 fn work_in_the_inbox_is_work() {
     let rig = rig();
