@@ -274,6 +274,35 @@ def test_cancelling_lets_go_of_the_arguments_at_once(loop, kind):
     assert gone() is None
 
 
+@pytest.mark.parametrize("look", [False, True])
+@pytest.mark.parametrize("count", range(5))
+@pytest.mark.parametrize("kind", KINDS)
+def test_arguments_arrive_whole_however_many_and_whoever_looked(loop, kind, count, look):
+    things = tuple(Thing() for _ in range(count))
+    seen = []
+
+    def note(*args):
+        handle.cancel()
+        seen.append((args, handle._args))
+
+    handle = schedule_all(loop, note, *things)[kind]
+    if look:
+        assert handle._args == things
+        assert handle._args is handle._args
+    handle._run()
+    assert seen == [(things, None)]
+
+
+@pytest.mark.parametrize("count", range(5))
+def test_arguments_can_be_exchanged(loop, count):
+    seen = []
+    handle = loop.call_soon(lambda *args: seen.append(args), *range(count))
+    handle._args = ("another",)
+    assert handle._args == ("another",)
+    run_once(loop)
+    assert seen == [("another",)]
+
+
 def test_an_argument_s_finalizer_may_use_the_handle(loop):
     seen = []
 

@@ -219,6 +219,30 @@ def test_another_thread_s_call_to_a_stopped_loop_keeps_its_place(loop):
     assert order == [1, 2, 3]
 
 
+def test_a_timer_of_no_delay_does_not_overtake_what_a_transport_can_read(loop, pair):
+    ours, theirs = pair
+    seen = []
+
+    class Reads(asyncio.Protocol):
+        def data_received(self, data):
+            seen.append(data)
+
+    def turn(number):
+        seen.append(number)
+        if number < 5:
+            theirs.send(b"x")
+            loop.call_later(0, turn, number + 1)
+        else:
+            loop.stop()
+
+    transport, _ = loop.run_until_complete(loop.create_connection(Reads, sock=ours))
+    loop.call_soon(turn, 1)
+    loop.run_forever()
+    assert seen == [1, b"x", 2, b"x", 3, b"x", 4, b"x", 5]
+    transport.abort()
+    run_once(loop)
+
+
 def test_a_future_s_callbacks_run_in_the_order_they_were_added(loop):
     order = []
     future = loop.create_future()

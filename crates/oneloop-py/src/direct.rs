@@ -12,10 +12,11 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyTuple, PyType};
 
 use crate::ffi::arguments::Arguments;
+use crate::ffi::arguments::Rest;
 use crate::ffi::raw_type::{Definition, Halt, Payload, RawType, Visit};
 use crate::ffi::slot::Slot;
 use crate::ffi::{call, context, method};
-use crate::handle::{Args, Callback, Handle};
+use crate::handle::{Callback, Handle};
 use crate::names;
 
 /// The environment variable that turns this off.
@@ -103,10 +104,11 @@ impl Call {
     #[cold]
     pub(crate) fn into_handle(self, event_loop: &Bound<'_, PyAny>) -> PyResult<Handle> {
         let py = event_loop.py();
+        let args = PyTuple::new(py, self.argument)?;
         Handle::new(Callback {
             event_loop,
             callback: self.callback.into_bound(py),
-            args: Args::Tuple(PyTuple::new(py, self.argument)?),
+            args: Rest::of_tuple(&args),
             context: Some(self.context.into_bound(py)),
             debug: false,
         })

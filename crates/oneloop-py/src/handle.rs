@@ -9,6 +9,7 @@
 //! copied out of the payload before Python is called.
 
 mod plain;
+mod positional;
 mod table;
 mod threadsafe;
 mod timer;
@@ -20,12 +21,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use oneloop::engine::TimerKey;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyTuple;
 
 use self::plain::Plain;
 use self::threadsafe::ThreadSafe;
 use self::timer::Timer;
 use crate::clock::When;
+use crate::ffi::arguments::Rest;
 use crate::ffi::attached::Attached;
 use crate::ffi::raw_type::{Payload, RawType};
 use crate::ffi::slot::Slot;
@@ -81,19 +82,11 @@ pub(crate) struct Callback<'a, 'py> {
     /// Any object; that it can be called is the scheduling method's business.
     pub(crate) callback: Bound<'py, PyAny>,
     /// Its positional arguments.
-    pub(crate) args: Args<'py>,
+    pub(crate) args: Rest<'a, 'py>,
     /// The context to run in; `None` is a copy of the current one.
     pub(crate) context: Option<Bound<'py, PyAny>>,
     /// Whether to remember the Python stack.
     pub(crate) debug: bool,
-}
-
-/// A callback's positional arguments.
-pub(crate) enum Args<'py> {
-    /// As a tuple.
-    Tuple(Bound<'py, PyTuple>),
-    /// The only one.
-    One(Bound<'py, PyAny>),
 }
 
 static HANDLE: PyOnceLock<RawType<Plain>> = PyOnceLock::new();

@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Weak;
 
 use oneloop::Instant;
-use oneloop::engine::{EventLoop, Host, monotonic};
+use oneloop::engine::{Attendant, EventLoop, Host, monotonic};
 use pyo3::prelude::*;
 
 use crate::claims::Claims;
@@ -102,23 +102,19 @@ impl PyHost {
     }
 
     /// The loop's time, which is `monotonic` as long as nobody has overridden it.
-    fn time(&self, monotonic: impl FnOnce() -> Instant) -> PyResult<Instant> {
-        Python::attach(|py| match self.running(py) {
-            Some(event_loop) => match self.look_at_clock(&event_loop)? {
-                Some(time) => clock::instant(&time.call0()?),
-                None => Ok(monotonic()),
-            },
+    fn time(
+        &self,
+        event_loop: &Bound<'_, PyAny>,
+        monotonic: impl FnOnce() -> Instant,
+    ) -> PyResult<Instant> {
+        match self.look_at_clock(event_loop)? {
+            Some(time) => clock::instant(&time.call0()?),
             None => Ok(monotonic()),
-        })
+        }
     }
 
-    /// [`Host::run`] for a thread that has its proof of attachment at hand: asking for a new one for each entry would cost more than
-    /// queueing it.
-    ///
-    /// # Errors
-    /// What ends the run: `SystemExit`, `KeyboardInterrupt`, or what the exception handler raised.
     #[inline]
-    pub(crate) fn run_attached(&self, py: Python<'_>, entry: Entry) -> PyResult<()> {
+    fn run_attached(&self, py: Python<'_>, entry: Entry) -> PyResult<()> {
         self.turns.begin();
         let result = self.run_entry(py, entry);
         self.turns.end(py);
@@ -260,6 +256,34 @@ impl PyHost {
     }
 }
 
+/// The thread that runs the loop. Its proof of attachment is at hand: asking for a new one at each turn would cost more than queueing an
+/// entry.
+pub(crate) struct Runner<'a, 'py> {
+    pub(crate) host: &'a PyHost,
+    pub(crate) event_loop: &'a Bound<'py, PyAny>,
+}
+
+impl Attendant<PyHost> for Runner<'_, '_> {
+    fn host(&self) -> &PyHost {
+        self.host
+    }
+
+    #[inline]
+    fn run(&mut self, entry: Entry) -> PyResult<()> {
+        self.host.run_attached(self.event_loop.py(), entry)
+    }
+
+    #[inline]
+    fn now_at(&mut self, read: Instant) -> PyResult<Instant> {
+        self.host.time(self.event_loop, || read)
+    }
+
+    #[inline]
+    fn check_signals(&mut self) -> PyResult<()> {
+        ffi::thread::check_signals(self.event_loop.py())
+    }
+}
+
 impl RunsEntries for PyHost {
     fn sleepers(&self) -> &Sleepers {
         &self.sleepers
@@ -284,11 +308,10 @@ impl Host for PyHost {
     type Error = PyErr;
 
     fn now(&self) -> PyResult<Instant> {
-        self.time(monotonic)
-    }
-
-    fn now_at(&self, read: Instant) -> PyResult<Instant> {
-        self.time(|| read)
+        Python::attach(|py| match self.running(py) {
+            Some(event_loop) => self.time(&event_loop, monotonic),
+            None => Ok(monotonic()),
+        })
     }
 
     fn keeps_own_time(&self) -> bool {

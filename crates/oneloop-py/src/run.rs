@@ -8,7 +8,7 @@ use pyo3::types::{IntoPyDict, PyTuple};
 
 use crate::debug;
 use crate::errors;
-use crate::host::Engine;
+use crate::host::{Engine, Runner};
 use crate::names;
 
 /// Runs until `stop()`; follows `asyncio.loop.run_forever`.
@@ -19,8 +19,8 @@ use crate::names;
 pub(crate) fn run_forever(event_loop: &Bound<'_, PyAny>, engine: &Rc<Engine>) -> PyResult<()> {
     check(event_loop.py(), engine)?;
     let session = Session::start(event_loop, engine)?;
-    let py = event_loop.py();
-    let result = engine.run_with(|entry| engine.host().run_attached(py, entry));
+    let host = engine.host();
+    let result = engine.run_attended(Runner { host, event_loop });
     let undone = session.finish();
     // The run's own exception is the one to see.
     result.and(undone)

@@ -26,16 +26,6 @@ pub trait Host: 'static {
     /// The host's clock may fail (an overridden `time()` that raises); the run then ends with this error and loses no entry.
     fn now(&self) -> Result<Instant, Self::Error>;
 
-    /// [`Host::now`] for a caller who has read [`Host::monotonic`] this moment: a host whose clock that is has no need to read it again.
-    ///
-    /// # Errors
-    ///
-    /// As [`Host::now`].
-    fn now_at(&self, monotonic: Instant) -> Result<Instant, Self::Error> {
-        let _ = monotonic;
-        self.now()
-    }
-
     /// Whether [`Host::now`] is another clock than [`Host::monotonic`]. It is then asked on every tick, as its owner may count on, and
     /// no poll is skipped: how long real time says the last one was ago means nothing to such a clock's timers.
     fn keeps_own_time(&self) -> bool {
@@ -93,4 +83,37 @@ pub trait Host: 'static {
 
     /// The process is a forked child that goes on with a loop of its parent: renew what the two would share.
     fn after_fork(&self) {}
+}
+
+/// Who attends a run: stands in for the host in what every tick asks, with at hand what the host would have to fetch anew each time. What
+/// it borrows need only outlive the run.
+pub trait Attendant<H: Host> {
+    /// The host of the loop that runs.
+    fn host(&self) -> &H;
+
+    /// As [`Host::run`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    fn run(&mut self, entry: H::Entry) -> Result<(), H::Error>;
+
+    /// As [`Host::now`], for a caller who has read [`Host::monotonic`] this moment: a host whose clock that is need not read it again.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    fn now_at(&mut self, monotonic: Instant) -> Result<Instant, H::Error> {
+        let _ = monotonic;
+        self.host().now()
+    }
+
+    /// As [`Host::check_signals`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    fn check_signals(&mut self) -> Result<(), H::Error> {
+        self.host().check_signals()
+    }
 }

@@ -71,7 +71,7 @@ pub mod engine {
     };
     pub use crate::event_loop::{EventLoop, Held, Place};
     pub use crate::executor::Executor;
-    pub use crate::host::Host;
+    pub use crate::host::{Attendant, Host};
     pub use crate::instant::monotonic;
     pub use crate::net::parts::*;
     pub use crate::process::exit::ExitNotice;

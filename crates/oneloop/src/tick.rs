@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::current;
 use crate::event_loop::{Due, EventLoop, Item, Place};
-use crate::host::Host;
+use crate::host::{Attendant, Host};
 use crate::inbox::Parking;
 use crate::instant::Instant;
 use crate::ready::Ring;
@@ -69,8 +69,20 @@ impl<H: Host> EventLoop<H> {
     /// As [`EventLoop::run`].
     pub fn run_with(
         self: &Rc<Self>,
-        mut run_entry: impl FnMut(H::Entry) -> Result<(), H::Error>,
+        run_entry: impl FnMut(H::Entry) -> Result<(), H::Error>,
     ) -> Result<(), H::Error> {
+        self.run_attended(Alone {
+            host: &self.host,
+            run_entry,
+        })
+    }
+
+    /// As [`EventLoop::run`], with somebody who stands in for the host in what every tick asks.
+    ///
+    /// # Errors
+    ///
+    /// As [`EventLoop::run`].
+    pub fn run_attended(self: &Rc<Self>, mut attendant: impl Attendant<H>) -> Result<(), H::Error> {
         if self.is_closed() {
             return Err(io::Error::from(Refusal::Closed).into());
         }
@@ -85,17 +97,14 @@ impl<H: Host> EventLoop<H> {
         // A signal that came before the host was ready to be woken by one would otherwise sleep through the first wait.
         self.host.check_signals()?;
         loop {
-            self.tick(&mut run_entry)?;
+            self.tick(&mut attendant)?;
             if self.stopping.load(Ordering::Relaxed) {
                 return Ok(());
             }
         }
     }
 
-    fn tick(
-        &self,
-        run_entry: &mut impl FnMut(H::Entry) -> Result<(), H::Error>,
-    ) -> Result<(), H::Error> {
+    fn tick(&self, attendant: &mut impl Attendant<H>) -> Result<(), H::Error> {
         let polled = self.poll()?;
         if self.inbox.has_items() {
             self.drain_inbox();
@@ -107,15 +116,15 @@ impl<H: Host> EventLoop<H> {
                     self.expire_timers(self.host.now()?);
                 }
             }
-            Polled::TimersOnly(now) => self.expire_timers(self.host.now_at(now)?),
+            Polled::TimersOnly(now) => self.expire_timers(attendant.now_at(now)?),
             Polled::No => {}
         }
         // What the events and timers woke through the inbox: an entry's waker, that is.
         if polled != Polled::No && self.inbox.has_items() {
             self.drain_inbox();
         }
-        self.run_snapshot(run_entry)?;
-        self.host.check_signals()
+        self.run_snapshot(attendant)?;
+        attendant.check_signals()
     }
 
     /// Asks the driver what is ready, and waits if nothing else is to be done.
@@ -258,14 +267,11 @@ impl<H: Host> EventLoop<H> {
     }
 
     /// Runs the entries that are in the ring now. Those that they add wait for the next tick. An error leaves the rest in place.
-    fn run_snapshot(
-        &self,
-        run_entry: &mut impl FnMut(H::Entry) -> Result<(), H::Error>,
-    ) -> Result<(), H::Error> {
+    fn run_snapshot(&self, attendant: &mut impl Attendant<H>) -> Result<(), H::Error> {
         let count = self.ready.with(|ready| ready.len());
         for _ in 0..count {
             match self.ready.with(Ring::pop) {
-                Some(Item::Entry(entry)) => run_entry(entry)?,
+                Some(Item::Entry(entry)) => attendant.run(entry)?,
                 Some(Item::Step(step)) => {
                     // Whether the task woke itself during the poll: it is in the ring already then.
                     let _: bool = step.run();
@@ -275,6 +281,23 @@ impl<H: Host> EventLoop<H> {
             }
         }
         Ok(())
+    }
+}
+
+/// A host that runs alone but for how it runs an entry.
+struct Alone<'a, H, F> {
+    host: &'a H,
+    run_entry: F,
+}
+
+impl<H: Host, F: FnMut(H::Entry) -> Result<(), H::Error>> Attendant<H> for Alone<'_, H, F> {
+    fn host(&self) -> &H {
+        self.host
+    }
+
+    #[inline]
+    fn run(&mut self, entry: H::Entry) -> Result<(), H::Error> {
+        (self.run_entry)(entry)
     }
 }
 

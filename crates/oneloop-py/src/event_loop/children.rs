@@ -51,7 +51,8 @@ impl Loop {
             engine: Attached::new(py, Rc::downgrade(engine)),
         };
         let exit = Bound::new(py, exit)?.into_any();
-        let handle = Self::callback(slf, engine, exit, PyTuple::empty(py), None);
+        let no_args = PyTuple::empty(py);
+        let handle = Self::callback(slf, engine, exit, &no_args, None);
         let handle = Handle::new(handle)?;
         watch::add(py, engine, fd, Direction::Read, handle)?;
         Ok(is_pidfd)

@@ -26,8 +26,9 @@ use pyo3::types::{PyDict, PyTuple};
 use crate::debug;
 use crate::entry::{Entry, Request};
 use crate::errors;
+use crate::ffi::arguments::Rest;
 use crate::ffi::{self, attached::Attached};
-use crate::handle::{Args, Callback, Disarm, Disarmer, Handle};
+use crate::handle::{Callback, Disarm, Disarmer, Handle};
 use crate::host::{Engine, PyHost};
 use crate::transport::Port;
 use crate::{handle, run, watch};
@@ -117,13 +118,13 @@ impl Loop {
         event_loop: &'a Bound<'py, Self>,
         engine: &Engine,
         callback: Bound<'py, PyAny>,
-        args: Bound<'py, PyTuple>,
+        args: &'a Bound<'py, PyTuple>,
         context: Option<Bound<'py, PyAny>>,
     ) -> Callback<'a, 'py> {
         Callback {
             event_loop: event_loop.as_any(),
             callback,
-            args: Args::Tuple(args),
+            args: Rest::of_tuple(args),
             context,
             debug: engine.host().debug.get(),
         }
@@ -141,7 +142,7 @@ impl Loop {
         event_loop.get().ensure_number_free(&number, fd)?;
         let engine = event_loop.get().open_engine(py)?;
         let fd = watch::descriptor(&number)?;
-        let handle = Handle::new(Self::callback(event_loop, engine, callback, args, None))?;
+        let handle = Handle::new(Self::callback(event_loop, engine, callback, &args, None))?;
         let request = Request::Watch(fd, direction, handle);
         Self::request(py, engine, request).map(drop)
     }
@@ -169,7 +170,7 @@ impl Loop {
     }
 
     /// Appends an entry to the ready queue, through the inbox if the loop runs on another thread.
-    #[inline]
+    #[inline(always)]
     fn queue(engine: &Engine, entry: Entry) -> PyResult<()> {
         if engine.place() == Place::Outside {
             return engine.push_remote(entry).map_err(|refused| {

@@ -14,7 +14,7 @@ use crate::entry::{Entry, Request};
 use crate::errors;
 use crate::ffi::arguments::{Arguments, Variadic};
 use crate::ffi::native_method;
-use crate::handle::{Args, Callback, Handle, TimerHandle};
+use crate::handle::{Callback, Handle, TimerHandle};
 use crate::host::Engine;
 use crate::making;
 use crate::names;
@@ -175,7 +175,7 @@ fn call_later<'py>(
         return arm(event_loop, when, callback, &bound);
     };
     let mut all_args = vec![when.into_object(py), callback.to_owned()];
-    all_args.extend(bound.rest()?.iter());
+    all_args.extend(bound.rest.tuple()?.iter());
     let keywords = PyDict::new(py);
     keywords.set_item(context, bound.keyword)?;
     call_at.call(PyTuple::new(py, all_args)?, Some(&keywords))
@@ -228,19 +228,15 @@ fn callback_of<'a, 'py, const N: usize>(
     event_loop: &'a Bound<'py, Loop>,
     engine: &Engine,
     callback: Borrowed<'_, 'py, PyAny>,
-    arguments: &Variadic<'_, 'py, N>,
+    arguments: &Variadic<'a, 'py, N>,
 ) -> PyResult<Callback<'a, 'py>> {
     // A context of None is none.
     let context = arguments.keyword.filter(|context| !context.is_none());
     let context = context.map(|context| context.to_owned());
-    let args = match arguments.only() {
-        Some(only) => Args::One(only.to_owned()),
-        None => Args::Tuple(arguments.rest()?),
-    };
     Ok(Callback {
         event_loop: event_loop.as_any(),
         callback: callback.to_owned(),
-        args,
+        args: arguments.rest,
         context,
         debug: engine.host().debug.get(),
     })

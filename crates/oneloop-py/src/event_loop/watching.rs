@@ -56,7 +56,7 @@ impl Loop {
         let signals = &engine.host().signals;
         signals.add(engine, sig, || {
             let engine = slf.get().open_engine(py)?;
-            Handle::new(Self::callback(slf, engine, callback, args, None))
+            Handle::new(Self::callback(slf, engine, callback, &args, None))
         })
     }
 

@@ -19,13 +19,62 @@ pub(crate) struct Arguments<'a, 'py> {
 /// The value of each parameter, where one was passed.
 pub(crate) type Values<'a, 'py, const N: usize> = [Option<Borrowed<'a, 'py, PyAny>>; N];
 
+/// The values of a `*args`, which somebody holds for `'a`: no tuple as yet.
+#[derive(Clone, Copy)]
+pub(crate) struct Rest<'a, 'py> {
+    values: &'a [*mut PyObject],
+    py: Python<'py>,
+}
+
+impl<'a, 'py> Rest<'a, 'py> {
+    /// No values.
+    pub(crate) fn none(py: Python<'py>) -> Self {
+        Self { values: &[], py }
+    }
+
+    /// A tuple's items.
+    pub(crate) fn of_tuple(tuple: &'a Bound<'py, PyTuple>) -> Self {
+        // SAFETY: the tuple is held for `'a` and has its items to the end: its own array of `len` pointers.
+        let values = unsafe {
+            let items = (&raw const (*tuple.as_ptr().cast::<ffi::PyTupleObject>()).ob_item).cast();
+            slice::from_raw_parts(items, tuple.len())
+        };
+        Self {
+            values,
+            py: tuple.py(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn len(self) -> usize {
+        self.values.len()
+    }
+
+    /// The value at `index`, if there are as many.
+    #[inline]
+    pub(crate) fn get(self, index: usize) -> Option<Borrowed<'a, 'py, PyAny>> {
+        let object = self.values.get(index)?;
+        // SAFETY: a live object that is held for `'a`.
+        Some(unsafe { Borrowed::from_ptr(self.py, *object) })
+    }
+
+    /// All of them.
+    ///
+    /// # Errors
+    /// `MemoryError`.
+    pub(crate) fn tuple(self) -> PyResult<Bound<'py, PyTuple>> {
+        let values = (0..self.len()).filter_map(|index| self.get(index));
+        PyTuple::new(self.py, values.collect::<Vec<_>>())
+    }
+}
+
 /// The arguments of a method that takes any number of them.
 pub(crate) struct Variadic<'a, 'py, const N: usize> {
     leading: Values<'a, 'py, N>,
-    rest: &'a [*mut PyObject],
+    /// What follows the arguments that have names.
+    pub(crate) rest: Rest<'a, 'py>,
     /// The value of the one keyword, if it was passed.
     pub(crate) keyword: Option<Borrowed<'a, 'py, PyAny>>,
-    py: Python<'py>,
 }
 
 impl<'a, 'py, const N: usize> Variadic<'a, 'py, N> {
@@ -34,33 +83,6 @@ impl<'a, 'py, const N: usize> Variadic<'a, 'py, N> {
     pub(crate) fn leading(&self) -> [Borrowed<'a, 'py, PyAny>; N] {
         self.leading
             .map(|value| value.expect("binding has refused a call without it"))
-    }
-
-    /// What follows them, if it is one argument.
-    #[inline]
-    pub(crate) fn only(&self) -> Option<Borrowed<'a, 'py, PyAny>> {
-        match self.rest {
-            // SAFETY: one of the values, live objects that the caller holds for `'a`.
-            [only] => Some(unsafe { Borrowed::from_ptr(self.py, *only) }),
-            _ => None,
-        }
-    }
-
-    /// What follows them, as a tuple.
-    ///
-    /// # Errors
-    /// `MemoryError`.
-    #[inline]
-    pub(crate) fn rest(&self) -> PyResult<Bound<'py, PyTuple>> {
-        if self.rest.is_empty() {
-            return Ok(PyTuple::empty(self.py));
-        }
-        // SAFETY: some of the values, live objects that the caller holds for `'a`.
-        let rest = self
-            .rest
-            .iter()
-            .map(|object| unsafe { Borrowed::from_ptr(self.py, *object) });
-        PyTuple::new(self.py, rest)
     }
 }
 
@@ -135,9 +157,11 @@ impl<'a, 'py> Arguments<'a, 'py> {
         let given = self.positional.min(N);
         let mut bound = Variadic {
             leading: [None; N],
-            rest: &self.values[given..self.positional],
+            rest: Rest {
+                values: &self.values[given..self.positional],
+                py: self.py,
+            },
             keyword: None,
-            py: self.py,
         };
         for (value, object) in bound.leading.iter_mut().zip(&self.values[..given]) {
             *value = Some(self.borrow(*object));

@@ -10,8 +10,9 @@ use pyo3::prelude::*;
 
 use super::raw_type::{Halt, Visit};
 
-/// An optional reference with interior mutability. `Send`, since Python may free its owner on any
+/// An optional reference with interior mutability, at first none. `Send`, since Python may free its owner on any
 /// thread; not `Sync`, since it is only ever reached with the GIL.
+#[derive(Default)]
 pub(crate) struct Slot(UnsafeCell<Option<Py<PyAny>>>);
 
 impl Slot {

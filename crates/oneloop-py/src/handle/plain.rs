@@ -1,14 +1,15 @@
 //! What every kind of handle is made of: the callback, and running, cancelling and describing it.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::sync::atomic::Ordering;
 
 use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
+use super::positional::Positional;
 use super::table::{attributes, methods};
-use super::{Args, Callback, Kind, WAS_DEBUGGING};
+use super::{Callback, Kind, WAS_DEBUGGING};
 use crate::ffi::raw_type::{Definition, FreeList, Halt, Payload, Visit};
 use crate::ffi::slot::Slot;
 use crate::ffi::{call, context, thread};
@@ -18,48 +19,70 @@ use crate::overrides::{self, Method};
 /// The payload of a `Handle`.
 pub(super) struct Plain {
     pub(super) callback: Slot,
-    /// The positional arguments: a tuple, or the only argument itself.
-    args: Slot,
-    /// Whether `args` is the only argument. Nearly every callback has one or none, and then needs no tuple until somebody looks.
-    is_argument: Cell<bool>,
+    pub(super) args: Positional,
     pub(super) context: Slot,
     pub(super) event_loop: Slot,
-    pub(super) source_traceback: Slot,
-    /// The text that `__repr__` shows once the handle was cancelled in debug mode.
-    pub(super) repr: Slot,
+    notes: OnceCell<Box<Notes>>,
     pub(super) cancelled: Cell<bool>,
 }
 
+/// What only debug mode, or a curious program, adds to a handle.
+#[derive(Default)]
+pub(super) struct Notes {
+    pub(super) source_traceback: Slot,
+    /// The text that `__repr__` shows once the handle was cancelled in debug mode.
+    pub(super) repr: Slot,
+}
+
+impl Notes {
+    #[cold]
+    fn of_debug_mode(py: Python<'_>) -> PyResult<Box<Self>> {
+        // Native code has no frame of its own, so the stack ends at whoever called the loop: asyncio cuts
+        // its own frames off to the same end.
+        let stack = call::with(names::extract_stack(py)?, [&thread::current_frame(py)])?;
+        Ok(Box::new(Self {
+            source_traceback: Slot::new(Some(stack)),
+            repr: Slot::default(),
+        }))
+    }
+
+    #[cold]
+    fn release(self, py: Python<'_>) {
+        self.source_traceback.release(py);
+        self.repr.release(py);
+    }
+}
+
 impl Plain {
-    #[inline]
+    #[inline(always)]
     pub(super) fn new(what: Callback<'_, '_>) -> PyResult<Self> {
         let py = what.event_loop.py();
         let context = match what.context {
             Some(context) => context,
             None => context::copy_current(py)?,
         };
-        // Native code has no frame of its own, so the stack ends at whoever called the loop: asyncio cuts
-        // its own frames off to the same end.
-        let source_traceback = match what.debug {
-            true => Some(call::with(
-                names::extract_stack(py)?,
-                [&thread::current_frame(py)],
-            )?),
-            false => None,
+        let notes = match what.debug {
+            true => OnceCell::from(Notes::of_debug_mode(py)?),
+            false => OnceCell::new(),
         };
         Ok(Self {
             callback: Slot::new(Some(what.callback)),
-            is_argument: Cell::new(matches!(what.args, Args::One(_))),
-            args: Slot::new(Some(match what.args {
-                Args::Tuple(args) => args.into_any(),
-                Args::One(argument) => argument,
-            })),
+            args: Positional::new(what.args)?,
             context: Slot::new(Some(context)),
             event_loop: Slot::new(Some(what.event_loop.clone())),
-            source_traceback: Slot::new(source_traceback),
-            repr: Slot::new(None),
+            notes,
             cancelled: Cell::new(false),
         })
+    }
+
+    /// What was added, if anything was.
+    pub(super) fn notes(&self) -> Option<&Notes> {
+        self.notes.get().map(|notes| &**notes)
+    }
+
+    /// The same, to be added to.
+    pub(super) fn own_notes(&self) -> &Notes {
+        self.notes.get_or_init(Box::default)
     }
 }
 
@@ -78,10 +101,10 @@ impl Kind for Plain {
         {
             // For messages about it ("Executing <Handle …> took …"): the callback is about to go.
             let text = object.repr()?.into_any();
-            drop(self.repr.replace(py, Some(text)));
+            drop(self.own_notes().repr.replace(py, Some(text)));
         }
         drop(self.callback.take(py));
-        self.set_args(py, None);
+        self.args.set(py, None);
         Ok(())
     }
 
@@ -104,53 +127,24 @@ impl Plain {
     fn call(&self, py: Python<'_>) -> PyResult<()> {
         let callback = self.callback.get(py).unwrap_or_else(|| none(py));
         let context = self.context.get(py).unwrap_or_else(|| none(py));
-        if self.is_argument.get()
-            && context::is_context(&context)
-            && let Some(argument) = self.args.get(py)
-        {
-            let _entered = context::Entered::new(&context)?;
-            call::with(&callback, [&argument])?;
-            return Ok(());
-        }
-        let args = match self.args(py)? {
-            Some(args) => args.cast_into::<PyTuple>()?,
-            None => PyTuple::empty(py),
-        };
         if context::is_context(&context) {
             let _entered = context::Entered::new(&context)?;
-            call::with_tuple(&callback, &args)?;
-        } else {
-            // Any object with a `run` method is accepted by asyncio, and one without is an error of the
-            // callback's, not of the loop's.
-            let mut run_args = vec![callback];
-            run_args.extend(args.iter());
-            let run = context.getattr(names::run(py))?;
-            call::with_tuple(&run, &PyTuple::new(py, run_args)?)?;
+            return self.args.call(&callback);
         }
-        Ok(())
+        self.call_through(&context, callback)
     }
 
-    /// The positional arguments as Python sees them: a tuple, the same each time.
-    pub(super) fn args<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        if !self.is_argument.get() {
-            return Ok(self.args.get(py));
+    /// Any object with a `run` method is accepted by asyncio in the place of a context, and one without is an error of the callback's, not
+    /// of the loop's.
+    #[cold]
+    fn call_through(&self, context: &Bound<'_, PyAny>, callback: Bound<'_, PyAny>) -> PyResult<()> {
+        let py = context.py();
+        let mut run_args = vec![callback];
+        if let Some(args) = self.args.tuple(py)? {
+            run_args.extend(args.cast_into::<PyTuple>()?.iter());
         }
-        let Some(argument) = self.args.get(py) else {
-            return Ok(None);
-        };
-        let args = PyTuple::new(py, [argument])?.into_any();
-        // Making it may have run the collector, and with it code that took the argument away.
-        if self.is_argument.get() {
-            self.set_args(py, Some(args.clone()));
-        }
-        Ok(Some(args))
-    }
-
-    /// Puts other positional arguments in the place of the present ones: a tuple or nothing.
-    pub(super) fn set_args(&self, py: Python<'_>, args: Option<Bound<'_, PyAny>>) {
-        // Before the old ones go, whose end may run code that looks here.
-        self.is_argument.set(false);
-        drop(self.args.replace(py, args));
+        let run = context.getattr(names::run(py))?;
+        call::with_tuple(&run, &PyTuple::new(py, run_args)?).map(drop)
     }
 
     /// Hands an exception of the callback to the loop's exception handler.
@@ -169,7 +163,8 @@ impl Plain {
         details.set_item(names::message(py), message)?;
         details.set_item(names::exception(py), error.into_value(py))?;
         details.set_item(names::handle(py), object)?;
-        if let Some(traceback) = self.source_traceback.get(py)
+        if let Some(notes) = self.notes()
+            && let Some(traceback) = notes.source_traceback.get(py)
             && traceback.is_truthy()?
         {
             details.set_item(names::source_traceback(py), traceback)?;
@@ -182,7 +177,7 @@ impl Plain {
     fn describe<'py>(&self, event_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = event_loop.py();
         let callback = self.callback.get(py).unwrap_or_else(|| none(py));
-        let args = self.args(py)?.unwrap_or_else(|| none(py));
+        let args = self.args.tuple(py)?.unwrap_or_else(|| none(py));
         let Some(format) = names::callback_format(py) else {
             return Ok(callback.repr()?.into_any());
         };
@@ -206,14 +201,14 @@ impl Payload for Plain {
     }
 
     fn traverse(&self, visit: &Visit<'_>) -> Result<(), Halt> {
-        self.slots()
-            .into_iter()
-            .try_for_each(|slot| slot.traverse(visit))
+        self.args.traverse(visit)?;
+        self.slots().try_for_each(|slot| slot.traverse(visit))
     }
 
     fn clear(&self, py: Python<'_>) {
         // What is left has nothing to run: to the loop it is a cancelled handle.
         self.cancelled.set(true);
+        self.args.set(py, None);
         for slot in self.slots() {
             drop(slot.take(py));
         }
@@ -225,21 +220,19 @@ impl Payload for Plain {
         self.args.release(py);
         self.context.release(py);
         self.event_loop.release(py);
-        self.source_traceback.release(py);
-        self.repr.release(py);
+        if let Some(notes) = self.notes.into_inner() {
+            (*notes).release(py);
+        }
     }
 }
 
 impl Plain {
-    fn slots(&self) -> [&Slot; 6] {
-        [
-            &self.callback,
-            &self.args,
-            &self.context,
-            &self.event_loop,
-            &self.source_traceback,
-            &self.repr,
-        ]
+    /// All of them but the arguments.
+    fn slots(&self) -> impl Iterator<Item = &Slot> {
+        let notes = self.notes().into_iter();
+        [&self.callback, &self.context, &self.event_loop]
+            .into_iter()
+            .chain(notes.flat_map(|notes| [&notes.source_traceback, &notes.repr]))
     }
 }
 

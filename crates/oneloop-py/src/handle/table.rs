@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyTuple};
 
 use super::Kind;
-use super::plain::none;
+use super::plain::{Notes, none};
 use crate::ffi::method::{self, Attribute, Method};
 use crate::ffi::slot::Slot;
 
@@ -49,7 +49,7 @@ pub(super) fn attributes<P: Kind>() -> Vec<Attribute<P>> {
         method::property(
             c"_args",
             |py, payload: &P| {
-                let args = payload.plain().args(py)?;
+                let args = payload.plain().args.tuple(py)?;
                 Ok(args.unwrap_or_else(|| none(py)))
             },
             |payload: &P, value| {
@@ -58,7 +58,7 @@ pub(super) fn attributes<P: Kind>() -> Vec<Attribute<P>> {
                     true => None,
                     false => Some(value.cast_into::<PyTuple>()?.into_any()),
                 };
-                payload.plain().set_args(py, value);
+                payload.plain().args.set(py, value);
                 Ok(())
             },
         ),
@@ -72,13 +72,13 @@ pub(super) fn attributes<P: Kind>() -> Vec<Attribute<P>> {
         ),
         method::property(
             c"_repr",
-            |py, payload: &P| shown(py, &payload.plain().repr),
-            |payload: &P, value| assign(&payload.plain().repr, value),
+            |py, payload: &P| noted(py, payload, |notes| &notes.repr),
+            |payload: &P, value| note(payload, value, |notes| &notes.repr),
         ),
         method::property(
             c"_source_traceback",
-            |py, payload: &P| shown(py, &payload.plain().source_traceback),
-            |payload: &P, value| assign(&payload.plain().source_traceback, value),
+            |py, payload: &P| noted(py, payload, |notes| &notes.source_traceback),
+            |payload: &P, value| note(payload, value, |notes| &notes.source_traceback),
         ),
         method::getter(c"_context", |py, payload: &P| {
             shown(py, &payload.plain().context)
@@ -91,6 +91,25 @@ pub(super) fn attributes<P: Kind>() -> Vec<Attribute<P>> {
 
 pub(super) fn shown<'py>(py: Python<'py>, slot: &Slot) -> PyResult<Bound<'py, PyAny>> {
     Ok(slot.get(py).unwrap_or_else(|| none(py)))
+}
+
+fn noted<'py, P: Kind>(
+    py: Python<'py>,
+    payload: &P,
+    slot: impl FnOnce(&Notes) -> &Slot,
+) -> PyResult<Bound<'py, PyAny>> {
+    match payload.plain().notes() {
+        Some(notes) => shown(py, slot(notes)),
+        None => Ok(none(py)),
+    }
+}
+
+fn note<P: Kind>(
+    payload: &P,
+    value: Bound<'_, PyAny>,
+    slot: impl FnOnce(&Notes) -> &Slot,
+) -> PyResult<()> {
+    assign(slot(payload.plain().own_notes()), value)
 }
 
 fn assign(slot: &Slot, value: Bound<'_, PyAny>) -> PyResult<()> {

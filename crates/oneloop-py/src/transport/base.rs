@@ -16,10 +16,11 @@ use super::kind::Kind;
 use super::port::Port;
 use super::watcher::Watcher;
 use crate::entry::{Entry, Step};
+use crate::ffi::arguments::Rest;
 use crate::ffi::context;
 use crate::ffi::raw_type::{Halt, Payload, Visit};
 use crate::ffi::slot::Slot;
-use crate::handle::{Args, Callback, Handle};
+use crate::handle::{Callback, Handle};
 use crate::names;
 
 /// The payload of a transport of kind `K`.
@@ -271,7 +272,7 @@ impl<K: Kind> Transport<K> {
         let handle = Handle::new(Callback {
             event_loop: &event_loop,
             callback,
-            args: Args::Tuple(args),
+            args: Rest::of_tuple(&args),
             context: self.given_context.get(py),
             debug: self.port.is_debug(py),
         })?;

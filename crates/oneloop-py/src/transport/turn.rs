@@ -2,16 +2,17 @@
 
 use oneloop::engine::Direction;
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyTuple};
+use pyo3::types::PyString;
 
 use super::base::Transport;
 use super::kind::Kind;
 use super::transport_of;
 use crate::entry::Step;
 use crate::errors;
+use crate::ffi::arguments::Rest;
 use crate::ffi::call;
 use crate::ffi::context::Entered;
-use crate::handle::{Args, Callback, Handle};
+use crate::handle::{Callback, Handle};
 use crate::names;
 
 /// A transport of whatever kind, as the loop knows it.
@@ -93,7 +94,7 @@ pub(crate) fn handle(
     Handle::new(Callback {
         event_loop,
         callback,
-        args: Args::Tuple(PyTuple::empty(py)),
+        args: Rest::none(py),
         context: None,
         debug: false,
     })
