@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 
 import pytest
+from helpers.processes import soon
 from websockets.asyncio.client import connect, unix_connect
 from websockets.asyncio.server import broadcast, serve, unix_serve
 from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK
@@ -168,8 +169,7 @@ def test_pings_keep_a_connection_and_silence_ends_it(run):
         async with serve(echo, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
             async with connect(f"ws://127.0.0.1:{port}", ping_interval=0.01, ping_timeout=10) as connection:
-                await asyncio.sleep(0.1)
-                assert connection.latency > 0
+                await soon(lambda: connection.latency > 0)
                 await connection.send("still here")
                 assert await connection.recv() == "still here"
 
