@@ -18,14 +18,14 @@ from pathlib import Path
 import pytest
 
 from benches.instructions.measure import by_object
-from benches.network import counts, generator, group, measure
+from benches.network import counts, generator, group
 from benches.network.measure import Equipment, Length
 from benches.network.rows import BY_KEY, PLAIN, ROWS, Row
 from benches.suite.group import NoFigure
 
 ONE_OF_EACH = {(row.shape.program, row.shape.carrier): row for row in reversed(ROWS) if row.shape.load}
 LIMITS = [row for row in ONE_OF_EACH.values() if row.spec.limits]
-SHORT = Length(warmup=0.02, measured=0.05, latency=0.05)
+SHORT = Length(settling=0.02, slice=0.05, by_itself=0.05, warmup=0.02, latency=0.05)
 
 
 @pytest.fixture(scope="session")
@@ -57,21 +57,29 @@ def test_the_plain_server_answers_where_it_is_the_limit(row: Row, equipment: Equ
 
 @pytest.mark.parametrize("key", ["connect", "spawn", "getaddrinfo"])
 def test_a_loop_works_by_itself(key: str, loop_name: str, equipment: Equipment) -> None:
-    sample = equipment.sample(BY_KEY[key].shape, loop_name)
-    assert sample.value > 0
-    assert sample.extra["per second"] > 0
+    with equipment.opened(BY_KEY[key].shape, loop_name) as station:
+        for _ in range(2):
+            sample = station.slice()
+            assert sample.value > 0
+            assert sample.extra["per second"] > 0
+        assert station.beside() == {}
 
 
-def test_a_sample_has_the_figures_of_its_row(loop_name: str, equipment: Equipment) -> None:
-    sample = equipment.sample(BY_KEY["echo-streams-lines-tcp-10-1k"].shape, loop_name)
-    assert sample.value > 0
-    latencies = {"p50 in µs at 10,000 requests a second", "p99 in µs at 10,000 requests a second"}
-    assert set(sample.extra) - {"requests per second"} == latencies
+@pytest.mark.parametrize("key", ["echo-streams-lines-tcp-10-1k", "bulk-up-unix", "tls-handshake"])
+def test_slices_have_the_figures_of_their_row(key: str, loop_name: str, equipment: Equipment) -> None:
+    shape = BY_KEY[key].shape
+    with equipment.opened(shape, loop_name) as station:
+        for _ in range(3):
+            sample = station.slice()
+            assert sample.value > 0
+            assert sample.extra.keys() <= {"requests per second"}
+        latencies = {"p50 in µs at 10,000 requests a second", "p99 in µs at 10,000 requests a second"}
+        assert station.beside().keys() == (latencies if shape.rate else set())
 
 
 def test_a_loop_that_cannot_serve_has_a_reason(equipment: Equipment) -> None:
     with pytest.raises(NoFigure, match="ModuleNotFoundError: No module named 'no_such_loop'"):
-        equipment.sample(BY_KEY["echo-protocol-tcp-1-1k"].shape, "no_such_loop")
+        equipment.opened(BY_KEY["echo-protocol-tcp-1-1k"].shape, "no_such_loop").__enter__()
 
 
 @contextmanager
@@ -105,10 +113,9 @@ def test_the_group_has_what_the_issue_asks_for() -> None:
     assert {(shape.program, shape.carrier) for shape in shapes if shape.load} == set(ONE_OF_EACH)
 
 
-def test_a_short_run_is_a_quick_one() -> None:
+def test_a_short_run_has_each_style() -> None:
     quick = [spec for spec in group.rows() if spec.quick]
     assert {spec.key.rsplit("-", 3)[0] for spec in quick} == {"echo-protocol", "echo-streams-read", "echo-sock"}
-    assert measure.QUICK.measured < Length().measured
 
 
 def test_counts_are_the_difference_of_two_loads() -> None:

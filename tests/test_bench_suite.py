@@ -7,7 +7,9 @@ import random
 import re
 import sys
 import xml.etree.ElementTree
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from itertools import pairwise
 from math import comb
@@ -16,27 +18,9 @@ from typing import Any
 
 import pytest
 
-from benches.suite import command, drawing, environment, group, loops, measuring, pairs, plan, results, table
-from benches.suite.group import NoFigure, Sample, Spec
+from benches.suite import command, drawing, environment, group, loops, measuring, pairs, plan, results, sessions, table
+from benches.suite.group import NoFigure, Sample, Spec, Station
 from benches.suite.pairs import Estimate
-
-
-def test_rounds_alternate_after_a_warm_up() -> None:
-    orders = ["".join(order) for order in pairs.rounds("ABC", 4)]
-    assert orders == ["ABC", "CBA", "ABC", "CBA", "ABC"]
-
-
-def test_the_warm_up_is_discarded_and_rounds_stay_together() -> None:
-    clock = iter(range(100))
-    taken = pairs.gather(["a", "b"], 3, lambda _: next(clock))
-    assert taken == {"a": [3, 4, 7], "b": [2, 5, 6]}
-
-
-def test_rounds_end_when_it_is_enough_but_not_before_there_is_one_each_way() -> None:
-    taken = pairs.gather(["a"], 9, lambda _: 1, lambda: True)
-    assert taken == {"a": [1] * pairs.FEWEST}
-    asked = iter([False, False, True])
-    assert len(pairs.gather(["a"], 9, lambda _: 1, lambda: next(asked))["a"]) == pairs.FEWEST + 2
 
 
 @pytest.mark.parametrize(("count", "outermost"), [(1, 0), (5, 0), (6, 0), (8, 0), (9, 1), (12, 2), (15, 3), (30, 9)])
@@ -56,15 +40,6 @@ def test_the_interval_holds_the_true_median_as_often_as_it_says() -> None:
         held += made.low <= 1 <= made.high
     # 15 values between the 4th and the 12th: 96.5%.
     assert 0.95 <= held / 2000 <= 0.98
-
-
-def test_pairing_takes_a_drift_out_of_the_ratio() -> None:
-    drift = [1 + turn / 5 for turn in range(16)]
-    ours, theirs = [10 * factor for factor in drift], [15 * factor for factor in drift]
-    ratio = pairs.estimate(pairs.ratios(ours, theirs, "lower"))
-    assert (ratio.low, ratio.median, ratio.high) == pytest.approx((1.5, 1.5, 1.5))
-    assert pairs.estimate(pairs.ratios(ours, theirs, "higher")).median == pytest.approx(2 / 3)
-    assert pairs.estimate(theirs).low < 1.2 * pairs.estimate(ours).high
 
 
 def test_an_estimate_of_nothing_is_refused() -> None:
@@ -88,19 +63,31 @@ class Made:
 
     def rows(self) -> Sequence[Spec]:
         return [
-            Spec("alone", "Only <ours>", "µs", pairs=3),
-            Spec("won", "Won & done", "µs", target=1.9, quick=True, limits=("plain",), within=1.2),
-            Spec("lost", "Lost", "µs", limits=("plain",), within=1.2),
+            Spec("alone", "Only <ours>", "µs", sessions=3, rounds=4),
+            Spec("won", "Won & done", "µs", rounds=4, target=1.9, quick=True, limits=("plain",), within=1.2),
+            Spec("lost", "Lost", "µs", rounds=4, limits=("plain",), within=1.2),
         ]
 
     def prepare(self, bench: environment.Bench) -> None:
         pass
 
-    def measure(self, row: Spec, subject: str, bench: environment.Bench) -> Sample:
-        self.turns += 1
+    @contextmanager
+    def opened(self, row: Spec, subject: str, bench: environment.Bench) -> Iterator[Station]:
         if subject not in self.COSTS[row.key]:
             raise NoFigure("cannot do it")
-        return Sample(self.COSTS[row.key][subject] * (1 + self.turns / 1000), {"per second": 5.0})
+        yield Drifting(self, self.COSTS[row.key][subject])
+
+
+class Drifting:
+    def __init__(self, group: Made, cost: float) -> None:
+        self.group, self.cost = group, cost
+
+    def slice(self) -> Sample:
+        self.group.turns += 1
+        return Sample(self.cost * (1 + self.group.turns / 1000), {"per second": 5.0})
+
+    def beside(self) -> Mapping[str, float]:
+        return {"under a load of its own": 1.0}
 
 
 BENCH = environment.Bench(
@@ -126,27 +113,49 @@ def by_key(found: results.Results) -> dict[str, results.Row]:
 def test_a_group_is_measured_as_pairs_with_the_best_other_loop_as_opponent() -> None:
     rows = by_key(made_results())
     assert {key: row.best for key, row in rows.items()} == {"won": "rloop", "lost": "rloop", "alone": None}
-    assert [len(row.cells["oneloop"].samples) for row in rows.values()] == [3, pairs.PAIRS, pairs.PAIRS]
+    assert [len(row.cells["oneloop"].samples) for row in rows.values()] == [3, pairs.SESSIONS, pairs.SESSIONS]
+    assert [row.cells["oneloop"].slices for row in rows.values()] == [12, 4 * pairs.SESSIONS, 4 * pairs.SESSIONS]
     won, lost = rows["won"].standing, rows["lost"].standing
     assert won is not None
     assert lost is not None
     assert won.median == pytest.approx(2, abs=0.05)
     assert lost.median == pytest.approx(0.8, abs=0.02)
     assert (rows["won"].lost, rows["lost"].lost) == (False, True)
-    assert rows["won"].cells["uvloop"].extra == {"per second": 5.0}
+    assert rows["won"].cells["uvloop"].extra == {"per second": 5.0, "under a load of its own": 1.0}
+    assert rows["won"].over["plain"].median == pytest.approx(1 / 0.9, abs=0.01)
 
 
 def test_a_limit_of_time_ends_rows_and_drops_none() -> None:
     chosen = Made()
     rows = [*measuring.measure(chosen, chosen.rows(), NAMES, BENCH, lambda _: None, seconds=0)]
     assert [len(row.cells["oneloop"].samples) for row in rows] == [pairs.FEWEST] * 3
+    assert [row.cells["oneloop"].slices for row in rows] == [pairs.FEWEST * sessions.FEWEST_ROUNDS] * 3
+
+
+def test_a_loop_that_crashes_in_a_later_session_has_a_reason_and_the_others_have_figures() -> None:
+    chosen = Made()
+    spec = chosen.rows()[1]
+    opened, times = chosen.opened, Counter[str]()
+
+    def unlucky(row: Spec, subject: str, bench: environment.Bench) -> AbstractContextManager[Station]:
+        times[subject] += 1
+        if subject == "uvloop" and times[subject] == 3:
+            raise ConnectionResetError("gone")
+        return opened(row, subject, bench)
+
+    chosen.opened = unlucky  # type: ignore[method-assign,assignment]
+    row = measuring.measure_row(chosen, spec, NAMES, BENCH)
+    assert row.cells["uvloop"].unavailable == "ConnectionResetError: gone"
+    assert times["uvloop"] == 3
+    assert row.ratios.keys() == {"asyncio", "rloop"}
+    assert len(row.cells["oneloop"].samples) == pairs.SESSIONS
 
 
 def test_rows_share_a_limit_of_time_by_what_they_cost() -> None:
     specs = [
-        Spec("cheap", "", "", pairs=1, seconds=1),
-        Spec("dear", "", "", pairs=2, limits=("plain",), seconds=3),
-        Spec("last", "", "", pairs=1, seconds=1),
+        Spec("cheap", "", "", sessions=1, rounds=1, start=0, seconds=1),
+        Spec("dear", "", "", sessions=3, rounds=2, discarded=0, limits=("plain",), start=1, seconds=1),
+        Spec("last", "", "", sessions=1, rounds=1, start=0, seconds=1),
     ]
     assert [plan.cost(spec, 2) for spec in specs] == [4, 27, 4]
     now = 100.0
@@ -166,13 +175,13 @@ def test_a_run_says_how_long_it_takes_and_is_given_an_hour() -> None:
     limits = command.shares(costs, command.parse(["scheduling", "network"]))
     assert limits == {"scheduling": 1200, "network": 2400}
     assert command.announced(costs, limits) == (
-        "scheduling, network: about 60 minutes of measuring, building aside; all pairs would take 150 minutes"
+        "scheduling, network: about 60 minutes of measuring, building aside; all rounds would take 150 minutes"
     )
     assert command.announced({"memory": 200.0}, {"memory": 999}) == (
         "memory: about 3 minutes of measuring, building aside"
     )
     assert command.shares(costs, command.parse(["--minutes", "90"])) == {"scheduling": 1800, "network": 3600}
-    assert command.shares(costs, command.parse(["--pairs", "15"])) == dict.fromkeys(costs, float("inf"))
+    assert command.shares(costs, command.parse(["--sessions", "15"])) == dict.fromkeys(costs, float("inf"))
     assert command.shares(costs, command.parse(["--seconds", "7"])) == dict.fromkeys(costs, 7)
     assert command.shares(costs, command.parse(["--quick"])) == dict.fromkeys(costs, measuring.QUICK_SECONDS)
     assert len(group.KNOWN) * measuring.QUICK_SECONDS < 180
@@ -189,6 +198,7 @@ def test_a_loop_without_a_figure_keeps_its_reason() -> None:
 def test_aims_are_judged_by_ratio_limit_and_interval() -> None:
     row = by_key(made_results())["won"]
     assert row.over_limit == pytest.approx(1.11, abs=0.05)
+    assert replace(row, over={"plain": Estimate(1.3, 1.2, 1.4)}).over_limit == 1.3
     assert row.reached is True
     assert replace(row, target=2.2).reached is False
     assert replace(row, within=1.05).reached is False
@@ -196,9 +206,9 @@ def test_aims_are_judged_by_ratio_limit_and_interval() -> None:
     assert near.reached is True
     assert replace(near, ratios={**row.ratios, "rloop": Estimate(0.9, 0.8, 0.96)}).reached is False
     # Requests per second: more is better, and the limit is above us.
-    faster = replace(row, better="higher", limit={"plain": row.cells["oneloop"].estimate.median * 1.5})  # type: ignore[union-attr]
+    faster = replace(row, better="higher", over={}, limit={"plain": row.cells["oneloop"].estimate.median * 1.5})  # type: ignore[union-attr]
     assert faster.over_limit == pytest.approx(1.5)
-    assert faster.best == "asyncio"
+    assert faster.best == "rloop"
 
 
 def test_a_loop_may_be_aimed_at_by_name() -> None:
@@ -210,7 +220,7 @@ def test_a_loop_may_be_aimed_at_by_name() -> None:
     absent = replace(row, against={"talyn": 1.0})
     assert absent.reached is None
     assert replace(absent, target=2.2).reached is False
-    assert replace(row, limit={}).reached is None
+    assert replace(row, limit={}, over={}).reached is None
     told = table.aim(row)
     assert told.startswith("1.9 (at best 2.4), 2.5 to uvloop (now 3.")
     assert told.endswith(": reached")
@@ -348,13 +358,13 @@ def test_marks_and_text_stand_out_on_light_and_on_dark_ground() -> None:
 
 def test_rows_are_chosen_by_name_or_by_haste() -> None:
     specs = Made().rows()
-    assert [(spec.key, spec.pairs) for spec in measuring.choose(specs, [], False, None)] == [
+    assert [(spec.key, spec.sessions) for spec in measuring.choose(specs, [], False, None)] == [
         ("alone", 3),
-        ("won", pairs.PAIRS),
-        ("lost", pairs.PAIRS),
+        ("won", pairs.SESSIONS),
+        ("lost", pairs.SESSIONS),
     ]
-    assert [(spec.key, spec.pairs) for spec in measuring.choose(specs, [], True, None)] == [("won", 6)]
-    assert [(spec.key, spec.pairs) for spec in measuring.choose(specs, ["alone"], True, 9)] == [("alone", 9)]
+    assert [(spec.key, spec.sessions) for spec in measuring.choose(specs, [], True, None)] == [("won", 6)]
+    assert [(spec.key, spec.sessions) for spec in measuring.choose(specs, ["alone"], True, 9)] == [("alone", 9)]
     with pytest.raises(environment.MissingError, match="nonsense"):
         measuring.choose(specs, ["nonsense"], False, None)
 
@@ -435,7 +445,7 @@ def test_a_group_s_rows_have_keys_of_their_own_and_a_quick_choice(name: str) -> 
     keys = [row.key for row in rows]
     assert len(set(keys)) == len(keys)
     assert any(row.quick for row in rows)
-    assert all(row.pairs >= 5 for row in rows)
+    assert all(row.sessions >= 6 for row in rows)
     assert all(row.title and row.unit for row in rows)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import sys
 from collections.abc import Callable, Generator
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from benches.instructions import session
 from benches.memory import group as memory
 from benches.memory.rows import ROWS as MEMORY_ROWS
 from benches.scheduling import child, trees
+from benches.scheduling import group as scheduling
 from benches.scheduling.row import BATCH, Row
 from benches.scheduling.rows import ROWS
 from benches.suite.child import ask
@@ -47,10 +49,30 @@ def test_a_row_does_what_it_says(key: str, loop_factory: Factory) -> None:
         loop.close()
 
 
-def test_a_sample_is_processor_time_per_operation(loop_factory: Factory) -> None:
-    told = child.run(ROWS["chain"], loop_factory(), 4000)
-    assert told.keys() == {"processor", "wall"}
-    assert 10 < told["processor"] < 1_000_000
+def test_a_slice_is_processor_time_per_operation(loop_factory: Factory) -> None:
+    loop = loop_factory()
+    try:
+        for _ in range(2):
+            told = child.timed(ROWS["chain"], loop, 4000)
+            assert told.keys() == {"processor", "wall"}
+            assert 10 < told["processor"] < 1_000_000
+        # As many as last that long, in whole batches, and one batch at least.
+        assert child.ready(ROWS["batch"], loop, 0.001) % BATCH == 0
+        assert child.ready(ROWS["batch"], loop, 0) == BATCH
+    finally:
+        loop.close()
+
+
+def test_a_loop_is_asked_for_slices_until_it_is_left(loop_name: str) -> None:
+    (spec,) = (spec for spec in scheduling.rows() if spec.key == "chain")
+    with scheduling.opened(spec, loop_name, HERE) as station:
+        assert [station.slice().value > 0 for _ in range(3)] == [True] * 3
+
+
+def test_a_loop_that_cannot_be_made_has_a_reason() -> None:
+    spec = scheduling.rows()[0]
+    with pytest.raises(NoFigure, match="ModuleNotFoundError"):
+        scheduling.opened(spec, "nonsense", HERE).__enter__()
 
 
 class Forgetful(asyncio.SelectorEventLoop):
@@ -66,8 +88,11 @@ class Forgetful(asyncio.SelectorEventLoop):
 @pytest.mark.parametrize("key", ["batch", "batch-arguments"])
 def test_a_loop_that_loses_an_operation_has_no_figure(key: str) -> None:
     Forgetful.left = 1500
-    with pytest.raises(RuntimeError, match=r"1999 operations ran where 2000|3999 operations ran where 4000"):
-        child.run(ROWS[key], Forgetful(), 2 * BATCH)
+    with (
+        closing(Forgetful()) as loop,
+        pytest.raises(RuntimeError, match=r"1999 operations ran where 2000|3999 operations ran where 4000"),
+    ):
+        child.timed(ROWS[key], loop, 2 * BATCH)
 
 
 def test_rows_that_the_clock_of_callgrind_would_stop_are_not_counted() -> None:

@@ -71,7 +71,7 @@ def empty_runs(name: str) -> float:
     async def empty() -> None:
         return
 
-    package = importlib.import_module(name)
+    package = importlib.import_module(loops.package(name))
     own = getattr(package, "run", None)
 
     def once() -> None:

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benches.suite.environment import ROOT
-from benches.suite.pairs import PAIRS
 
 Loop = asyncio.AbstractEventLoop
 Waiting = Callable[[Loop, ExitStack, int], Awaitable[None]]
@@ -38,10 +37,10 @@ class Row:
     n: int = 0
     target: float | None = None
     quick: bool = False
-    # Memory hardly scatters: few rounds say as much as many.
-    pairs: int = 5
-    # About how long a sample takes.
-    seconds: float = 0.5
+    # Processes of one session. Memory does not hang on the machine's pace; time does.
+    rounds: int = 1
+    # About how long one takes.
+    seconds: float = 0.4
 
 
 ROWS: dict[str, Row] = {}
@@ -146,4 +145,4 @@ for key, title, unit in (
     ("import", "import of the loop, asyncio with it", "ms of CPU"),
     ("run-empty", "run() of an empty coroutine", "µs of CPU"),
 ):
-    ROWS[key] = Row(key, title, unit, quick=key == "run-empty", pairs=PAIRS)
+    ROWS[key] = Row(key, title, unit, quick=key == "run-empty", rounds=6, seconds=0.2)

@@ -47,7 +47,7 @@ def runs(program: Path) -> bool:
     return subprocess.run([program], stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode == 2
 
 
-def run(program: Path, arguments: Sequence[str]) -> Mapping[str, Any]:
+def run(program: Path, arguments: Sequence[str], limit: float = PATIENCE) -> Mapping[str, Any]:
     """The figures of one load; NoFigure where there are none, with what it says about that."""
     try:
         done = subprocess.run(
@@ -55,11 +55,11 @@ def run(program: Path, arguments: Sequence[str]) -> Mapping[str, Any]:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=limit,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise NoFigure(f"no answer within {PATIENCE} s") from None
+        raise NoFigure(f"no answer within {limit:g} s") from None
     if done.returncode:
         raise NoFigure(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"status {done.returncode}")
     told: Mapping[str, Any] = json.loads(done.stdout)

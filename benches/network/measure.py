@@ -1,67 +1,114 @@
-"""One sample: a fresh server on its processor, a fresh load on another, and what the server paid for each request.
+"""One row on one loop, made ready: a server on its processor, a load on another, and what a request costs the server.
 
-A row is measured as fast as the server answers. Where it has a rate, a second load follows on the same server, which
-offers so many requests a second, and whose latencies count from when each was due.
+The load's connections stay, and between slices nothing is under way on them; a load that makes connections, or ends
+its only one, is a process for each slice, which has to be longer: the kernel keeps the processor time of a process that
+runs by the tick of 4 ms, and that of one that sleeps to the nanosecond. A slice is as fast as the server answers.
+
+Where the row has a rate, another load offers so many requests a second to the same server, and the latencies count from
+when each was due.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benches.network import generator
-from benches.network.processes import AUTHORITY, CERTIFICATE, Running, cores, serving
+from benches.network.processes import AUTHORITY, CERTIFICATE, START, Running, cores, serving
 from benches.network.rows import PLAIN, Shape
-from benches.suite import child
 from benches.suite.group import NoFigure, Sample
+from benches.suite.talking import ANSWER, Talking
+from benches.suite.talking import START as READY
 
 
 @dataclass(frozen=True)
 class Length:
-    """How long the parts of a sample are, in seconds."""
+    """How long the parts are, in seconds, and what comes before some of them."""
 
+    slice: float = 0.03
+    # Of a load that is a process for each slice, which begins and ends while the server works.
+    settling: float = 0.02
+    by_itself: float = 0.12
     warmup: float = 0.05
-    measured: float = 0.15
     latency: float = 0.1
 
 
-# For a run that is to say something within a minute: no latencies.
-QUICK = Length(warmup=0.05, measured=0.12, latency=0)
+@dataclass(frozen=True)
+class Loaded:
+    """A server that is ready to be loaded, and how."""
+
+    load: Callable[[], Mapping[str, Any]]
+    at_rate: Callable[[], Mapping[str, Any]] | None
+    rate: int | None
+
+    def slice(self) -> Sample:
+        told = self.load()
+        if not told["server_us_per_request"]:
+            raise NoFigure("the server took no time at all")
+        # Without a throughput it is the client that could do no more.
+        extra = {} if told["per_second"] is None else {"requests per second": told["per_second"]}
+        return Sample(told["server_us_per_request"], extra)
+
+    def beside(self) -> Mapping[str, float]:
+        if self.at_rate is None:
+            return {}
+        told = self.at_rate()
+        return {f"{name} in µs at {self.rate:,} requests a second": told[f"{name}_us"] for name in ("p50", "p99")}
+
+
+@dataclass(frozen=True)
+class Working:
+    """A loop that is the one that asks."""
+
+    process: Talking
+    seconds: float
+
+    def slice(self) -> Sample:
+        told = self.process.ask(str(self.seconds))
+        return Sample(told["value"], {"per second": told["per_second"]})
+
+    def beside(self) -> Mapping[str, float]:
+        return {}
 
 
 @dataclass(frozen=True)
 class Equipment:
-    """What a sample is taken with."""
+    """What a row is measured with."""
 
     python: Path
     generator: Path
     length: Length = Length()
 
-    def sample(self, shape: Shape, subject: str) -> Sample:
-        return self.loaded(shape, subject) if shape.load else self.working(shape, subject)
-
-    def loaded(self, shape: Shape, subject: str) -> Sample:
-        with self.server(shape, subject) as server:
-            pid = ["--server-pid", str(server.process.pid)]
-            closed = generator.run(self.generator, self.load(shape, server, self.length.measured, *pid))
-            value = closed["server_us_per_request"]
-            extra = {}
-            if closed["per_second"] is not None:  # else it is the client that could do no more
-                extra["requests per second"] = closed["per_second"]
-            if shape.rate and self.length.latency:
-                rate = ["--rate", str(shape.rate)]
-                fixed = generator.run(self.generator, self.load(shape, server, self.length.latency, *rate))
-                for name in ("p50", "p99"):
-                    extra[f"{name} in µs at {shape.rate:,} requests a second"] = fixed[f"{name}_us"]
-        if not value:
-            raise NoFigure("the server took no time at all")
-        return Sample(value, extra)
+    @contextmanager
+    def opened(self, shape: Shape, subject: str) -> Iterator[Loaded | Working]:
+        with self.loaded(shape, subject) if shape.load else self.working(shape, subject) as station:
+            yield station
 
     @contextmanager
-    def server(self, shape: Shape, subject: str, *before: str) -> Iterator[Running]:
+    def loaded(self, shape: Shape, subject: str) -> Iterator[Loaded]:
+        with ExitStack() as held:
+            server = held.enter_context(self.server(shape, subject, limit=READY))
+            command = [*self.load(shape, server), "--server-pid", str(server.process.pid)]
+            at_rate: Callable[[], Mapping[str, Any]] | None = None
+            if shape.rate and self.length.latency:
+                loaded = ("--warmup", str(self.length.warmup), "--seconds", str(self.length.latency))
+                slower = [*self.load(shape, server), *loaded, "--rate", str(shape.rate)]
+                at_rate = lambda: generator.run(self.generator, slower, ANSWER)  # noqa: E731
+            if shape.load == "echo":
+                load: Callable[[], Mapping[str, Any]] = held.enter_context(
+                    Talking([self.generator, *command, "--seconds", str(self.length.slice), "--slices"])
+                ).ask
+            else:
+                command += ["--warmup", str(self.length.settling), "--seconds", str(self.length.by_itself)]
+                load = lambda: generator.run(self.generator, command, ANSWER)  # noqa: E731
+            yield Loaded(load, at_rate, shape.rate)
+
+    @contextmanager
+    def server(self, shape: Shape, subject: str, *before: str, limit: float = START) -> Iterator[Running]:
         """The row's server on that loop, or the plain one; `before` goes before the command."""
         core, _ = cores()
         with tempfile.TemporaryDirectory(prefix="oneloop-") as folder:
@@ -75,15 +122,11 @@ class Equipment:
                     where += ["--tls", str(CERTIFICATE)]
                 command = [str(self.python), "-m", "benches.network.serving", subject, shape.program, *where]
                 command += ["--size", str(shape.size)]
-            with serving([*before, *command, "--core", str(core)]) as running:
+            with serving([*before, *command, "--core", str(core)], limit) as running:
                 yield running
 
-    def load(self, shape: Shape, server: Running, seconds: float, *more: str) -> Sequence[str]:
-        return [
-            *self.where(shape, server),
-            *("--warmup", str(self.length.warmup), "--seconds", str(seconds), "--core", str(cores()[1])),
-            *more,
-        ]
+    def load(self, shape: Shape, server: Running) -> list[str]:
+        return [*self.where(shape, server), "--core", str(cores()[1])]
 
     def where(self, shape: Shape, server: Running) -> Sequence[str]:
         """The command up to how long it lasts."""
@@ -96,11 +139,13 @@ class Equipment:
             command.append("--line")
         return command
 
-    def working(self, shape: Shape, subject: str) -> Sample:
-        """The loop is the one that asks; whom it asks is the plain server, on the other processor."""
+    @contextmanager
+    def working(self, shape: Shape, subject: str) -> Iterator[Working]:
+        """Whom the loop asks is the plain server, on the other processor."""
         core, other = cores()
-        with serving([self.generator, "serve", "accept", "--tcp", "127.0.0.1:0", "--core", str(other)]) as server:
-            command = [str(self.python), "-m", "benches.network.work", subject, shape.program]
-            command += ["--address", server.address, "--seconds", str(self.length.measured), "--core", str(core)]
-            told = child.answer(command)
-        return Sample(told["value"], {"per second": told["per_second"]})
+        plain: list[str | Path] = [self.generator, "serve", "accept", "--tcp", "127.0.0.1:0", "--core", str(other)]
+        with serving(plain, READY) as server:
+            command: list[str | Path] = [self.python, "-m", "benches.network.work", subject, shape.program]
+            command += ["--address", server.address, "--core", str(core)]
+            with Talking(command) as process:
+                yield Working(process, self.length.slice)

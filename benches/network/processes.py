@@ -42,7 +42,7 @@ def cores() -> tuple[int, int]:
 
 
 @contextmanager
-def serving(command: Sequence[str | Path]) -> Iterator[Running]:
+def serving(command: Sequence[str | Path], limit: float = START) -> Iterator[Running]:
     """The server that the command is, until the end of the block."""
     with tempfile.TemporaryFile() as complaints:
         process = subprocess.Popen(
@@ -55,17 +55,17 @@ def serving(command: Sequence[str | Path]) -> Iterator[Running]:
         )
         try:
             assert process.stdout is not None
-            yield Running(process, address(first_line(process.stdout), complaints))
+            yield Running(process, address(first_line(process.stdout, limit), complaints))
         finally:
             process.kill()
             process.communicate()
 
 
-def first_line(stdout: IO[bytes]) -> str:
+def first_line(stdout: IO[bytes], limit: float = START) -> str:
     with selectors.DefaultSelector() as selector:
         selector.register(stdout, selectors.EVENT_READ)
-        if not selector.select(START):
-            raise NoFigure(f"the server does not start within {START} s")
+        if not selector.select(limit):
+            raise NoFigure(f"the server does not start within {limit:g} s")
     # One write, so one line is there as a whole.
     return stdout.readline().decode()
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from benches.suite.group import AHEAD, Spec, usual_pairs
+from benches.suite.group import AHEAD, Spec
 
 KIB = 1024
 # The plain server of the load generator, as a subject beside the loops.
@@ -87,7 +87,6 @@ def echo(
             limits=(PLAIN,) if plain else (),
             within=within,
             quick=quick,
-            pairs=usual_pairs(target),
         ),
         Shape(style, carrier, connections, size, rate=rate, plain="echo" if plain else None),
     )
@@ -110,11 +109,11 @@ def bulk(direction: str, program: str, carrier: str) -> Row:
 
 def churn(key: str, title: str, unit: str, shape: Shape, *, target: float | None = None) -> Row:
     limits = (PLAIN,) if shape.plain else ()
-    return Row(Spec(key, title, unit, target=target, limits=limits, pairs=usual_pairs(target)), shape)
+    return Row(Spec(key, title, unit, target=target, limits=limits), shape)
 
 
 def work(key: str, title: str, unit: str, *, target: float | None = None) -> Row:
-    return Row(Spec(key, title, unit, target=target, pairs=usual_pairs(target)), Shape(key, load="", carrier=""))
+    return Row(Spec(key, title, unit, target=target), Shape(key, load="", carrier=""))
 
 
 # What each style is aimed at, by what carries it.

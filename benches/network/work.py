@@ -1,9 +1,10 @@
 """The measured process where the loop under measurement is the one that asks: it puts a load on itself.
 
-    PYTHON -m benches.network.work LOOP PROGRAM [--address HOST:PORT] [--seconds S] [--core N]
+    PYTHON -m benches.network.work LOOP PROGRAM [--address HOST:PORT] [--core N]
 
-Prints one line of JSON: this process's CPU time for each operation between two marks, in µs, and how many of them it
-did in a second. Child processes have their time to themselves: it is not in the figure.
+It says that it is ready once it is warm. Then each line of its input is a number of seconds to work for, and its answer
+a line of JSON: this process's CPU time for each operation, in µs, and how many of them it did in a second. Child
+processes have their time to themselves: it is not in the figure.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import asyncio
 import json
 import os
+import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -67,8 +69,6 @@ WORK = {"connect": Work(connect, at_once=16), "spawn": Work(spawn, at_once=2), "
 
 
 async def measure(work: Work, address: tuple[str, int], seconds: float) -> dict[str, float]:
-    """Works for the warm-up, and then as long as is measured."""
-    await during(work, address, WARMUP)
     cpu, wall = time.process_time(), time.perf_counter()
     done = await during(work, address, seconds)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
@@ -97,13 +97,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.core is not None:
         os.sched_setaffinity(0, {options.core})
     host, _, port = options.address.rpartition(":")
-    told: dict[str, object]
+    work, address = WORK[options.program], (host, int(port or 0))
     try:
         loop = loops.factory(options.loop)()
-        told = {**loop.run_until_complete(measure(WORK[options.program], (host, int(port or 0)), options.seconds))}
+        loop.run_until_complete(measure(work, address, WARMUP))
+        print(json.dumps({"ready": True}), flush=True)
+        for line in sys.stdin:
+            print(json.dumps(loop.run_until_complete(measure(work, address, float(line)))), flush=True)
     except Exception as error:  # a loop that lacks something is a cell of the table, not a crash
-        told = {"unavailable": f"{type(error).__name__}: {error}"}
-    print(json.dumps(told))
+        print(json.dumps({"unavailable": f"{type(error).__name__}: {error}"}), flush=True)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -111,7 +113,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("loop")
     parser.add_argument("program", choices=WORK)
     parser.add_argument("--address", default="")
-    parser.add_argument("--seconds", type=float, default=0.4)
     parser.add_argument("--core", type=int)
     return parser.parse_args(arguments)
 

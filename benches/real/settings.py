@@ -22,6 +22,8 @@ BODY = "Hello, World!"
 DOCUMENT = {"message": "Hello, World!", "numbers": list(range(20))}
 MESSAGE = 1000
 PIPELINE = 100
+# Seconds of one slice.
+SLICE = 0.04
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,13 @@ class Told:
 
 @dataclass(frozen=True)
 class Scene:
-    """A process under test that is ready, and two ways to give it work: a number of requests, or seconds of them."""
+    """A process under test that is ready, and ways to give it work: a number of requests, or a slice of time of them;
+    and some whole seconds under wrk, if that can speak with it."""
 
     pid: int
     requests: Callable[[int], Told]
-    seconds: Callable[[int], Told]
+    slice: Callable[[], Told]
+    seconds: Callable[[int], Told] | None = None
 
 
 @dataclass(frozen=True)
@@ -64,15 +68,15 @@ Setting = Callable[[Start, str], AbstractContextManager[Scene]]
 
 @contextmanager
 def http_server(command: Sequence[str], path: str, body: str, start: Start, loop: str) -> Iterator[Scene]:
-    """An HTTP server under wrk; a number of requests comes over connections of our own, which wrk finds closed."""
+    """An HTTP server under connections of our own, which stay; wrk, which has its own, finds these closed."""
     with ExitStack() as own, ServerUnderTest(start.under_test(*command), loop, start.limit) as server:
         talk = load.http(server.port, path, body.encode())  # asks once, and sees that this is the answer
         opened: list[load.Load] = []
 
-        def requests(count: int) -> Told:
+        def connections() -> load.Load:
             if not opened:
                 opened.append(own.enter_context(load.Load(server.port, talk, CONNECTIONS)))
-            return from_load(opened[0].run(requests=count))
+            return opened[0]
 
         def seconds(amount: int) -> Told:
             own.close()
@@ -80,7 +84,12 @@ def http_server(command: Sequence[str], path: str, body: str, start: Start, loop
             told = wrk.run(f"http://127.0.0.1:{server.port}{path}", amount, connections=CONNECTIONS)
             return Told(told.requests, told.seconds, told.latencies)
 
-        yield Scene(server.pid, requests, seconds)
+        yield Scene(
+            server.pid,
+            lambda count: from_load(connections().run(requests=count)),
+            lambda: from_load(connections().run(seconds=SLICE)),
+            seconds,
+        )
 
 
 @contextmanager
@@ -93,7 +102,7 @@ def websocket_server(start: Start, loop: str) -> Iterator[Scene]:
         yield Scene(
             server.pid,
             lambda count: from_load(connections.run(requests=count)),
-            lambda amount: from_load(connections.run(seconds=amount)),
+            lambda: from_load(connections.run(seconds=SLICE)),
         )
 
 
@@ -109,7 +118,7 @@ def client(start: Start, loop: str, *command: str) -> Iterator[Scene]:
             told = under_test.run(amount, unit)
             return Told(int(told["requests"]), told["seconds"])
 
-        yield Scene(under_test.pid, partial(run, "requests"), partial(run, "seconds"))
+        yield Scene(under_test.pid, partial(run, "requests"), partial(run, "seconds", SLICE))
 
 
 @contextmanager

@@ -1,13 +1,16 @@
-"""The scheduling group: processor time per operation for every row, each sample from a fresh process."""
+"""The scheduling group: processor time per operation for every row, each loop in a process that is asked for slices."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from benches.scheduling.rows import ROWS
-from benches.suite.child import ask
 from benches.suite.environment import Bench
-from benches.suite.group import Sample, Spec, usual_pairs
+from benches.suite.group import Sample, Spec, Station
+from benches.suite.pairs import MORE
+from benches.suite.talking import Talking
 
 TITLE = "Scheduling: processor time per operation"
 REQUIREMENTS: Sequence[str] = ()
@@ -22,7 +25,9 @@ def rows() -> Sequence[Spec]:
             UNIT,
             target=row.target,
             quick=row.quick,
-            pairs=usual_pairs(row.target),
+            sessions=MORE,
+            rounds=row.rounds,
+            start=0.12,
             seconds=row.seconds,
         )
         for row in ROWS.values()
@@ -33,6 +38,22 @@ def prepare(bench: Bench) -> None:
     """Everything is there."""
 
 
-def measure(row: Spec, subject: str, bench: Bench) -> Sample:
-    told = ask(bench, "benches.scheduling.child", row.key, subject)
-    return Sample(told["processor"], {"ns of wall-clock time per operation": told["wall"]})
+class Running:
+    """A process that has warmed up."""
+
+    def __init__(self, process: Talking) -> None:
+        self._process = process
+
+    def slice(self) -> Sample:
+        told = self._process.ask()
+        return Sample(told["processor"], {"ns of wall-clock time per operation": told["wall"]})
+
+    def beside(self) -> Mapping[str, float]:
+        return {}
+
+
+@contextmanager
+def opened(row: Spec, subject: str, bench: Bench) -> Iterator[Station]:
+    own = [str(max(os.sched_getaffinity(0)))] if ROWS[row.key].pinned else []
+    with Talking([bench.python, "-m", "benches.scheduling.child", row.key, subject, *own]) as process:
+        yield Running(process)

@@ -29,8 +29,8 @@ class Row:
     key: str
     title: str
     program: Program
-    # How many operations are counted, and how many timed (a tenth of a second of asyncio's time): multiples of what the
-    # program does at once.
+    # How many operations are counted, and how many are a tenth of a second of asyncio's time, a part of which is the
+    # warm-up where it is timed: multiples of what the program does at once.
     n: int
     timed: int
     at_once: int = BATCH
@@ -40,8 +40,12 @@ class Row:
     on_the_clock: Mapping[str, Any] = field(default_factory=dict)
     # Under callgrind the clock stands while a loop waits for a deadline, so a row that does cannot be counted.
     counted: bool = True
-    # About how long a sample takes on a machine that does nothing else, start and warm-up with it.
-    seconds: float = 0.22
+    # About how long a slice takes on a machine that does nothing else; at least as long as `at_once` does.
+    seconds: float = 0.02
+    # How many rounds of slices a session has where nothing else ends it.
+    rounds: int = 20
+    # On one processor, so that every slice has the same one; not where the row is about threads beside each other.
+    pinned: bool = True
     # Why the interpreter cannot run it, if so.
     lacking: str = ""
     quick: bool = False

@@ -8,13 +8,13 @@ from itertools import count
 from benches.scheduling.row import BATCH, Loop, expect, row
 
 
-@row("threadsafe-thread", "call_soon_threadsafe, one thread", n=2 * BATCH, timed=100 * BATCH, target=1.2)
+@row("threadsafe-thread", "call_soon_threadsafe, one thread", n=2 * BATCH, timed=100 * BATCH, target=1.2, pinned=False)
 async def threadsafe_from_other_thread(loop: Loop, n: int) -> None:
     """A batch that another thread posts while the loop is busy."""
     await posted_by(1, loop, n)
 
 
-@row("threadsafe-four", "call_soon_threadsafe, four threads", n=2 * BATCH, timed=100 * BATCH, target=1.2)
+@row("threadsafe-four", "call_soon_threadsafe, four threads", n=2 * BATCH, timed=100 * BATCH, target=1.2, pinned=False)
 async def threadsafe_from_four_threads(loop: Loop, n: int) -> None:
     """The same batch, a quarter from each of four threads."""
     await posted_by(4, loop, n)
@@ -60,7 +60,7 @@ async def posted_by(threads: int, loop: Loop, n: int) -> None:
     expect(next(calls), n - n // BATCH * threads)
 
 
-@row("executor", "run_in_executor, round trip", n=500, timed=4000, target=1.2)
+@row("executor", "run_in_executor, round trip", n=500, timed=4000, target=1.2, pinned=False)
 async def executor_round_trip(loop: Loop, n: int) -> None:
     """A function that does nothing, in the default executor; the loop parks meanwhile."""
     total = 0

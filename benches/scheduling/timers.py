@@ -47,7 +47,8 @@ ROUNDED = 0.002  # how much later than it said a timer may fire where deadlines 
     timed=20 * BATCH,
     target=1.2,
     on_the_clock=SOON,
-    seconds=1.2,
+    seconds=0.045,
+    rounds=12,
 )
 async def timers_fired(loop: Loop, n: int, ahead: float = 1.0, apart: float = 0.01) -> None:
     """A thousand different deadlines, set in mixed order, which all pass while the thread sleeps.

@@ -113,7 +113,8 @@ def register(key: str, title: str, kind: Callable[[], Leaf], waits: bool, groupe
         at_once=nodes(TIMED_LEVELS),
         on_the_clock={"levels": TIMED_LEVELS},
         counted=not waits,
-        seconds=0.4,
+        seconds=0.12 if waits else 0.05,
+        rounds=6 if waits else 12,
         lacking=EAGER * eager,
     )
     async def program(loop: Loop, n: int, levels: int = COUNTED_LEVELS) -> None:

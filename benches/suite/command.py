@@ -42,14 +42,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def chosen(name: str, options: argparse.Namespace) -> list[group.Spec]:
-    return measuring.choose(group.load(name).rows(), options.rows, options.quick, options.pairs)
+    return measuring.choose(group.load(name).rows(), options.rows, options.quick, options.sessions)
 
 
 def shares(costs: Mapping[str, float], options: argparse.Namespace) -> dict[str, float]:
-    """How many seconds each group has. Who says how many pairs there are to be gets them."""
+    """How many seconds each group has. Who says how many sessions there are to be gets them."""
     if options.seconds:
         return dict.fromkeys(costs, options.seconds)
-    if options.pairs and not options.minutes:
+    if options.sessions and not options.minutes:
         return dict.fromkeys(costs, math.inf)
     if options.quick and not options.minutes:
         return dict.fromkeys(costs, measuring.QUICK_SECONDS)
@@ -62,7 +62,7 @@ def announced(costs: Mapping[str, float], limits: Mapping[str, float]) -> str:
     expected = sum(min(cost, limits[name]) for name, cost in costs.items())
     said = f"{', '.join(costs)}: about {plan.words(expected)} of measuring, building aside"
     if any(cost > limits[name] for name, cost in costs.items()):
-        said += f"; all pairs would take {plan.words(sum(costs.values()))}"
+        said += f"; all rounds would take {plan.words(sum(costs.values()))}"
     return said
 
 
@@ -117,8 +117,8 @@ def measure(
         ]
         if options.rows:
             command += ["--rows", ",".join(options.rows)]
-        if options.pairs:
-            command += ["--pairs", str(options.pairs)]
+        if options.sessions:
+            command += ["--sessions", str(options.sessions)]
         if not math.isinf(seconds):
             command += ["--seconds", str(seconds)]
         if options.quick:
@@ -165,12 +165,17 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benches/run", description="Measure event loops side by side.")
     known = group.present()
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(known)}; all by default")
-    parser.add_argument("--quick", action="store_true", help="few rows, few pairs: a minute for each group")
-    parser.add_argument("--rows", type=words, default=[], help="comma-separated; all by default")
-    parser.add_argument("--loops", type=words, default=list(loops.NAMES), help=f"of {','.join(loops.NAMES)}")
     parser.add_argument(
-        "--pairs", type=int, help="of every row, however long it takes (15 by default, 9 of rows without an aim)"
+        "--quick", action="store_true", help="few rows, little time for each: forty seconds for a group"
     )
+    parser.add_argument("--rows", type=words, default=[], help="comma-separated; all by default")
+    parser.add_argument(
+        "--loops",
+        type=words,
+        default=list(loops.NAMES),
+        help=f"of {','.join(loops.NAMES)}; {loops.AGAIN} is ours a second time",
+    )
+    parser.add_argument("--sessions", type=int, help="of every row, however long it takes (six by default)")
     parser.add_argument("--minutes", type=float, help=f"of all groups together; {plan.MINUTES} by default")
     parser.add_argument("--seconds", type=float, help="of each group, instead")
     parser.add_argument("--python", default=PUBLISHED, help="a version, or a path with a slash (default %(default)s)")
@@ -182,7 +187,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options.groups = options.groups or known
     if unknown := [name for name in options.groups if name not in known]:
         parser.error(f"no group {', '.join(unknown)} among {', '.join(known)}")
-    if unknown := [name for name in options.loops if name not in loops.NAMES]:
+    if unknown := [name for name in options.loops if name not in (*loops.NAMES, loops.AGAIN)]:
         parser.error(f"no loop {', '.join(unknown)} among {', '.join(loops.NAMES)}")
     if len(options.groups) > 1 and (options.json or options.svg or options.rows):
         parser.error("--rows, --json and --svg are for one group; several go --into a folder")

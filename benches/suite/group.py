@@ -1,8 +1,8 @@
 """The shape of a benchmark group, and the registry that the command line reads.
 
-A group is a module `benches/NAME/group.py` that satisfies `Group`: it says which rows it has and how one sample of a
-row on one loop is taken, always from a fresh process. Interleaving, warm-up, ratios, intervals, failures, tables and
-drawings are the suite's and the same for all. A group whose module is not there is not offered.
+A group is a module `benches/NAME/group.py` that satisfies `Group`: it says which rows it has and how a row on one loop
+is made ready, in processes of its own, and measured for a slice of time. Interleaving, warm-up, ratios, intervals,
+failures, tables and drawings are the suite's and the same for all. A group whose module is not there is not offered.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol, cast
 
 from benches.suite.environment import Bench
-from benches.suite.pairs import FEWER, PAIRS
+from benches.suite.pairs import SESSIONS
 from benches.suite.results import Better
 
 # The target of a row that is to be ahead of the best, by however little.
@@ -27,7 +28,7 @@ class NoFigure(Exception):  # noqa: N818 - an answer, not an error: the cell sho
 
 @dataclass(frozen=True)
 class Sample:
-    """What one fresh process measured: the row's figure, and others that came with it."""
+    """What one slice measured: the row's figure, and others that came with it."""
 
     value: float
     extra: Mapping[str, float] = field(default_factory=dict)
@@ -50,15 +51,28 @@ class Spec:
     # What else is measured beside the loops, as what the machine allows (a plain epoll server), and how near to come.
     limits: tuple[str, ...] = ()
     within: float | None = None
-    # Whether `--quick` has the row, how many pairs it takes, and about how many seconds one sample does.
+    # Whether `--quick` has the row, how many sessions it takes, and how many rounds one has where nothing else ends it.
     quick: bool = False
-    pairs: int = PAIRS
-    seconds: float = 0.25
+    sessions: int = SESSIONS
+    rounds: int = 24
+    # How many rounds before these are a warm-up.
+    discarded: int = 1
+    # About how many seconds it takes to make a loop ready, and a slice.
+    start: float = 0.15
+    seconds: float = 0.02
 
 
-def usual_pairs(target: float | None) -> int:
-    """More where a figure is aimed at."""
-    return FEWER if target is None else PAIRS
+class Station(Protocol):
+    """A loop, or a limit, that is ready to be measured on one row.
+
+    It does nothing between slices. Each of its answers has a deadline, past which it raises NoFigure.
+    """
+
+    def slice(self) -> Sample:
+        """Works for some hundredths of a second, and says what that cost."""
+
+    def beside(self) -> Mapping[str, float]:
+        """Further figures that take a load of their own, by their unit's name; none for most."""
 
 
 class Group(Protocol):
@@ -75,8 +89,11 @@ class Group(Protocol):
     def prepare(self, bench: Bench) -> None:
         """What is to be built or installed before the first sample; raises MissingError if it cannot be had."""
 
-    def measure(self, row: Spec, subject: str, bench: Bench) -> Sample:
-        """One sample of the row on a loop or a limit, from a process of its own; NoFigure if there is none."""
+    def opened(self, row: Spec, subject: str, bench: Bench) -> AbstractContextManager[Station]:
+        """The row on a loop or a limit, in processes of its own until the end of the block; NoFigure if that cannot be.
+
+        It is entered in a thread of its own, while others are.
+        """
 
 
 KNOWN = ("scheduling", "network", "real", "memory")

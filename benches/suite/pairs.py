@@ -1,29 +1,37 @@
-"""Comparing subjects on a machine that drifts: interleaved samples, paired ratios, an interval without assumptions.
+"""Comparing subjects on a machine that has moods: short slices side by side, the ratios of neighbours, an interval.
 
-A machine that others share may slow down by half within a minute, so samples of different subjects are compared only
-with what was measured next to them. A round takes one sample of each subject, and the next round runs backwards
-(A B, B A, A B …), so that a drift which lasts pushes as often one way as the other. The first round is a warm-up and
-is discarded.
+One processor of a virtual machine may need twice as long for the same work as it did a moment before, for tens of
+milliseconds or for seconds. So every subject of a row is measured in many short slices, in rounds of one slice of each,
+and nothing is left out but the first round:
 
-The interval of a median is the one between order statistics, which follows from the sign test: it assumes neither a
-distribution nor a variance. Below six samples no such interval reaches the confidence, and the range stands for it.
+- A subject's figure in a session is the median of its slices.
+- The ratio of two subjects in a session is the median, over its rounds, of the ratio of their two slices in the round.
+  Two neighbours are at the same pace more often than not, whichever that is; where they are not, the ratio is wrong by
+  as much one way as the other, and a median does not ask how much.
+
+A low quantile of the slices would be that of the fast pace in one subject and of the slow one in another wherever the
+fast pace is about as rare as the quantile; so would be what remains of slices that are left out for being slow.
+(Measured, ten sessions of one loop beside itself on a busy machine: 0.92 to 1.06 by neighbours, 0.85 to 1.38 by a low
+quantile.)
+
+A session has processes of its own, and the row's figure and ratio are the medians over its sessions. Where its memory
+lies moves a process's figure by more than its slices scatter, so slices never make an interval: it is the one between
+order statistics of the sessions, which follows from the sign test and assumes neither a distribution nor a variance.
+Below six no such interval reaches the confidence, and the range stands for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import random
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import comb
 from statistics import median as middle
-from typing import TypeVar
-
-T = TypeVar("T")
 
 CONFIDENCE = 0.95
-# Of a row that has an aim, and of one that has none: nine are the fewest whose interval leaves out the outermost.
-PAIRS = 15
-FEWER = 9
-FEWEST = 2  # one in each direction
+SESSIONS = 6  # the fewest whose range is an interval of that confidence
+MORE = 9  # the fewest whose interval leaves out the outermost, for rows that are ready soon
+FEWEST = 2
 
 
 @dataclass(frozen=True)
@@ -57,33 +65,15 @@ def outermost(count: int, confidence: float) -> int:
     return max(k - 1, 0)
 
 
-def ratios(ours: Sequence[float], theirs: Sequence[float], better: str) -> list[float]:
-    """One ratio for each round, above 1 where ours is better."""
+def ratio(ours: Sequence[float], theirs: Sequence[float], better: str) -> float:
+    """The ratio of two subjects in one session, above 1 where ours is better; a round is an index."""
     if better == "lower":
-        return [other / own for own, other in zip(ours, theirs, strict=True)]
-    return [own / other for own, other in zip(ours, theirs, strict=True)]
+        return middle(other / own for own, other in zip(ours, theirs, strict=True))
+    return middle(own / other for own, other in zip(ours, theirs, strict=True))
 
 
-def rounds(subjects: Sequence[str], pairs: int) -> Iterator[Sequence[str]]:
-    """The order of each round, the first of which is the warm-up."""
-    backwards = subjects[::-1]
-    for turn in range(pairs + 1):
-        yield backwards if turn % 2 else subjects
-
-
-def gather(
-    subjects: Sequence[str], pairs: int, sample: Callable[[str], T], enough: Callable[[], bool] = lambda: False
-) -> dict[str, list[T]]:
-    """Samples of each subject, those of one round at the same index.
-
-    Once `enough` says so no further round begins, but for the fewest that there have to be.
-    """
-    taken: dict[str, list[T]] = {subject: [] for subject in subjects}
-    for turn, order in enumerate(rounds(subjects, pairs)):
-        if turn > FEWEST and enough():
-            break
-        for subject in order:
-            value = sample(subject)
-            if turn:
-                taken[subject].append(value)
-    return taken
+def orders(subjects: Sequence[str], seed: int) -> Iterator[Sequence[str]]:
+    """The order of each round, another each time, so that everybody is everybody's neighbour as often."""
+    drawn = random.Random(seed)
+    while True:
+        yield drawn.sample(list(subjects), len(subjects))

@@ -1,8 +1,9 @@
 """How long a run takes: what its rows are expected to cost, and how a limit of time is shared among them.
 
-A row costs a sample of each loop and of each limit in every round, and rows differ by a factor of ten in what a sample
-takes. So a limit is shared by cost, and what a row leaves of its share goes to those that come after it; a row that
-has used up its share begins no further round. No row is dropped, however short the time is.
+A row costs a start of each loop and of each limit in every session, and a slice of each in every round of it, and rows
+differ by a factor of ten in what these take. So a limit is shared by cost, and what a row leaves of its share goes to
+those that come after it. A row divides its share among its sessions, each of which begins no further round once its
+part is used up: with less time there are fewer slices, and as many sessions. No row is dropped, however short the time.
 
 The costs are of a machine that does nothing else. They decide how a limit is shared, never what a figure is.
 """
@@ -14,13 +15,13 @@ from collections.abc import Callable, Sequence
 
 from benches.suite.group import Spec
 
-# Of a full run of all groups, unless the user says how long or how many pairs.
+# Of a full run of all groups, unless the user says how long or how many sessions.
 MINUTES = 60
 
 
 def cost(spec: Spec, loops: int) -> float:
-    """Seconds of one row, its warm-up round with it."""
-    return (spec.pairs + 1) * (loops + len(spec.limits)) * spec.seconds
+    """Seconds of one row, its warm-up rounds with it."""
+    return spec.sessions * (loops + len(spec.limits)) * (spec.start + (spec.discarded + spec.rounds) * spec.seconds)
 
 
 def total(specs: Sequence[Spec], loops: int) -> float:

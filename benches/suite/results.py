@@ -35,6 +35,8 @@ class Cell:
     estimate: Estimate | None = None
     samples: tuple[float, ...] = ()
     unavailable: str = ""
+    # How many slices these come from, in all.
+    slices: int = 0
     # Further figures of the same samples, such as requests per second: medians, by their unit's name.
     extra: Mapping[str, float] = field(default_factory=dict)
 
@@ -42,6 +44,7 @@ class Cell:
         if self.estimate is None:
             return {"unavailable": self.unavailable or "not measured"}
         told = {**estimate_as_json(self.estimate), "samples": [significant(value) for value in self.samples]}
+        told["slices"] = self.slices
         if self.extra:
             told["extra"] = {name: significant(value) for name, value in self.extra.items()}
         return told
@@ -51,7 +54,12 @@ class Cell:
         if "unavailable" in told:
             return cls(unavailable=str(told["unavailable"]))
         samples = tuple(float(value) for value in told["samples"])
-        return cls(estimate_from_json(told), samples, extra=dict(told.get("extra", {})))
+        return cls(
+            estimate_from_json(told),
+            samples,
+            slices=int(told.get("slices", 0)),
+            extra=dict(told.get("extra", {})),
+        )
 
 
 @dataclass(frozen=True)
@@ -71,21 +79,17 @@ class Row:
     against: Mapping[str, float] = field(default_factory=dict)
     # What the machine allows, such as a plain epoll server in C; not an opponent.
     limit: Mapping[str, float] = field(default_factory=dict)
+    # Our cost over each of these, paired as the ratios are.
+    over: Mapping[str, Estimate] = field(default_factory=dict)
     # At most this many times the limit's cost; None where nothing was promised.
     within: float | None = None
 
     @property
     def best(self) -> str | None:
-        """The other loop with the best median, if any ran."""
-        medians = {
-            loop: cell.estimate.median
-            for loop, cell in self.cells.items()
-            if loop != OURS and cell.estimate is not None and loop in self.ratios
-        }
-        if not medians:
+        """The other loop that stands best beside ours, if any ran: by ratios, which are paired as medians are not."""
+        if not self.ratios:
             return None
-        choose = min if self.better == "lower" else max
-        return choose(medians, key=lambda loop: medians[loop])
+        return min(self.ratios, key=lambda loop: self.ratios[loop].median)
 
     @property
     def standing(self) -> Estimate | None:
@@ -99,6 +103,8 @@ class Row:
     @property
     def over_limit(self) -> float | None:
         """Our cost over the machine's limit, where there is one; 1 is as good as it gets."""
+        if self.over:
+            return max(over.median for over in self.over.values())
         ours = self.cells.get(OURS, Cell()).estimate
         if ours is None or not self.limit:
             return None
@@ -140,6 +146,8 @@ class Row:
         }
         if self.limit:
             told["limit"] = {name: significant(value) for name, value in self.limit.items()}
+        if self.over:
+            told["over"] = {name: estimate_as_json(over) for name, over in self.over.items()}
         for name in ("stretch", "within"):
             if (value := getattr(self, name)) is not None:
                 told[name] = value
@@ -162,6 +170,7 @@ class Row:
             stretch=told.get("stretch"),
             against=dict(told.get("against", {})),
             limit=dict(told.get("limit", {})),
+            over={name: estimate_from_json(over) for name, over in told.get("over", {}).items()},
             within=told.get("within"),
         )
 

@@ -40,6 +40,7 @@ def test_a_program_answers_and_is_answered(name: str, loop_name: str, start: set
         before = cpu.used(scene.pid)
         assert scene.requests(count).requests == count
         assert scene.requests(1).requests == 1
+        assert scene.slice().requests >= 1
         assert cpu.used(scene.pid) > before
 
 
@@ -47,22 +48,27 @@ def bench() -> Bench:
     return Bench(Path(sys.executable), {}, {}, {})
 
 
-def test_a_sample_under_wrk(loop_name: str) -> None:
+def test_slices_and_what_wrk_says_beside_them(loop_name: str) -> None:
     row = next(row for row in group.rows() if row.key == "uvicorn")
-    sample = group.measure(row, loop_name, bench())
-    assert 1 < sample.value < 1e5
-    assert sample.extra.keys() == {
-        *("requests per second", "share of the processor"),
-        *("latency, 50%, ms", "latency, 99%, ms"),
-    }
-    assert 0 < sample.extra["latency, 50%, ms"] <= sample.extra["latency, 99%, ms"]
+    with group.opened(row, loop_name, bench()) as station:
+        for _ in range(3):
+            sample = station.slice()
+            assert 1 < sample.value < 1e5
+            assert sample.extra.keys() == {"requests per second, in a slice", "share"}
+        extra = station.beside()
+        assert extra.keys() == {
+            *("requests per second, wrk", "share of the processor, wrk", "µs of CPU per request, wrk"),
+            *("latency, 50%, ms, wrk", "latency, 99%, ms, wrk"),
+        }
+        assert 0 < extra["latency, 50%, ms, wrk"] <= extra["latency, 99%, ms, wrk"]
+        assert station.slice().value > 1  # wrk took the connections' place, and they are made again
 
 
 def test_a_loop_that_cannot_run_a_program_has_a_reason() -> None:
     for key in ("uvicorn", "aiohttp-client"):
         row = next(row for row in group.rows() if row.key == key)
         with pytest.raises(NoFigure, match="No module named 'no_such_loop'"):
-            group.measure(row, "no_such_loop", bench())
+            group.opened(row, "no_such_loop", bench()).__enter__()
 
 
 def test_a_wrong_answer_is_no_measurement(start: settings.Start) -> None:

@@ -46,6 +46,28 @@ struct Run {
 }
 
 pub(crate) fn run(load: &Load) -> io::Result<Report> {
+    let (mut run, mut connections) = open(load)?;
+    run.measure(load, &mut connections)
+}
+
+/// Says that it is ready, and then measures as often as it is ordered to, over connections that stay.
+///
+/// A slice is over when all of it is answered, so nothing is under way between two.
+pub(crate) fn slices(
+    load: &Load,
+    orders: impl Iterator<Item = io::Result<String>>,
+    tell: impl Fn(&str),
+) -> io::Result<()> {
+    let (mut run, mut connections) = open(load)?;
+    tell("{\"ready\": true}");
+    for order in orders {
+        order?;
+        tell(&run.measure(load, &mut connections)?.as_json());
+    }
+    Ok(())
+}
+
+fn open(load: &Load) -> io::Result<(Run, Vec<Connection>)> {
     // The kernel may let a thread sleep 50 µs longer than it asked for, as much as an answer takes.
     set_current_timer_slack(NonZeroU64::new(1))?;
     let dialer = Dialer::new(load)?;
@@ -55,10 +77,10 @@ pub(crate) fn run(load: &Load) -> io::Result<Report> {
         Messages::binary(load.size)
     };
     let poll = Poll::new()?;
-    let mut connections = (0..load.connections)
+    let connections = (0..load.connections)
         .map(|number| Connection::open(&dialer, &poll, number))
         .collect::<io::Result<Vec<_>>>()?;
-    let mut run = Run {
+    let run = Run {
         dialer,
         messages,
         poll,
@@ -67,19 +89,24 @@ pub(crate) fn run(load: &Load) -> io::Result<Report> {
         closed: load.rate.is_none(),
         datagrams: matches!(load.place, Place::Udp(_)),
     };
-    let schedule = load.rate.map(|rate| Schedule::new(Instant::now(), rate));
-    run.finish(&mut connections, schedule)?;
-    let report = run.meter.report()?;
-    if report.lost > report.requests / 100 {
-        return Err(io::Error::other(format!(
-            "{} of {} requests were lost",
-            report.lost, report.requests
-        )));
-    }
-    Ok(report)
+    Ok((run, connections))
 }
 
 impl Run {
+    fn measure(&mut self, load: &Load, connections: &mut [Connection]) -> io::Result<Report> {
+        self.meter = Meter::begin(load)?;
+        let schedule = load.rate.map(|rate| Schedule::new(Instant::now(), rate));
+        self.finish(connections, schedule)?;
+        let report = self.meter.report()?;
+        if report.lost > report.requests / 100 {
+            return Err(io::Error::other(format!(
+                "{} of {} requests were lost",
+                report.lost, report.requests
+            )));
+        }
+        Ok(report)
+    }
+
     fn finish(
         &mut self,
         connections: &mut [Connection],

@@ -1,7 +1,7 @@
 //! `oneloop-load`: one process that puts a measured load on a server, or that is the plainest server there can be.
 //!
 //! ```text
-//! oneloop-load echo|bulk-up|bulk-down|churn  WHERE [OPTIONS]     puts load on a server, and prints one line of JSON
+//! oneloop-load echo|bulk-up|bulk-down|churn  WHERE [OPTIONS]     puts load on a server, and prints one line of JSON (with --slices: for each line of input)
 //! oneloop-load serve echo|sink|source|accept WHERE [--core N]    is a server: an epoll set and no more, the limit row
 //! ```
 //!
@@ -55,6 +55,10 @@ fn run(command: &Command) -> io::Result<()> {
     match command {
         Command::Load(load) => {
             pin(load.core)?;
+            if load.slices {
+                let orders = io::stdin().lines();
+                return echo::slices(load, orders, |told| println!("{told}"));
+            }
             println!("{}", put_load(load)?);
             Ok(())
         }

@@ -2,9 +2,12 @@
 //!
 //! A mark reads three clocks at once: the wall's, this process's processor time and the server's. Linux lets a process
 //! read another's clock (`clock_getcpuclockid`): it is the one that the server would read itself, user and system
-//! time of all its threads to the nanosecond, without the server having to run anything for it.
+//! time of all its threads, without the server having to run anything for it. While the server runs, the kernel brings
+//! that clock up to date at its ticks only, every few milliseconds; once it sleeps it is right to the nanosecond. So a
+//! slice begins and ends with a server that sleeps: all requests of it are answered before the second mark.
 
 use std::io;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -19,6 +22,8 @@ pub(crate) const BUSY: f64 = 0.9;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a run is left alone with nothing to do.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long a server may take to fall asleep after its last answer.
+const ASLEEP: Duration = Duration::from_millis(1);
 /// The longest latency that the histogram tells from longer ones.
 const LONGEST: u64 = 60_000_000_000;
 
@@ -26,6 +31,8 @@ const LONGEST: u64 = 60_000_000_000;
 enum Phase {
     Warming,
     Measuring,
+    /// Time is up, and answers are due.
+    Draining,
     Over,
 }
 
@@ -41,6 +48,7 @@ pub(crate) struct Meter {
     warmup: Amount,
     measured: Amount,
     connections: u64,
+    drained: bool,
     server: Option<ClockId>,
     phase: Phase,
     mark: Mark,
@@ -66,9 +74,10 @@ impl Meter {
             warmup: load.warmup,
             measured: load.measured,
             connections: load.connections as u64,
+            drained: load.slices,
             server,
-            // A warm-up of no request is not over with the first.
-            phase: if load.warmup == Amount::Requests(0) {
+            // A warm-up of no request is not over with the first; and the connections of slices are warm.
+            phase: if load.warmup == Amount::Requests(0) || load.slices {
                 Phase::Measuring
             } else {
                 Phase::Warming
@@ -89,7 +98,7 @@ impl Meter {
             (Amount::Requests(warmup), Amount::Requests(measured)) => warmup + measured,
             _ => u64::MAX,
         };
-        if self.started == limit {
+        if self.started == limit || self.phase == Phase::Draining {
             return false;
         }
         self.started += 1;
@@ -100,7 +109,7 @@ impl Meter {
     pub(crate) fn finish(&mut self, since: Instant, now: Instant) -> io::Result<()> {
         self.heard = now;
         self.finished += 1;
-        if self.phase == Phase::Measuring {
+        if matches!(self.phase, Phase::Measuring | Phase::Draining) {
             self.latencies
                 .saturating_record(now.saturating_duration_since(since).as_nanos() as u64);
         }
@@ -122,6 +131,10 @@ impl Meter {
 
     /// Looks at the time. It is not over before there is a figure, however slow the machine.
     pub(crate) fn look(&mut self, now: Instant) -> io::Result<()> {
+        if self.phase == Phase::Draining && self.finished + self.lost >= self.started {
+            thread::sleep(ASLEEP);
+            return self.next_phase();
+        }
         let time_is_up = self.deadline().is_some_and(|deadline| now >= deadline);
         // Nor is the warm-up over before there have been as many answers as there are connections: what the server does to
         // let them in belongs to no request. And as many answers may be on their way already when the measuring begins,
@@ -131,7 +144,9 @@ impl Meter {
         } else {
             2 * self.connections
         };
-        if time_is_up && self.finished >= least {
+        if time_is_up && self.drained {
+            self.phase = Phase::Draining;
+        } else if time_is_up && self.finished >= least {
             return self.next_phase();
         }
         if now.saturating_duration_since(self.heard) > PATIENCE {
@@ -155,7 +170,7 @@ impl Meter {
         let amount = match self.phase {
             Phase::Warming => self.warmup,
             Phase::Measuring => self.measured,
-            Phase::Over => return None,
+            Phase::Draining | Phase::Over => return None,
         };
         match amount {
             Amount::For(duration) => Some(self.mark.wall + duration),
@@ -174,7 +189,7 @@ impl Meter {
                 self.phase = Phase::Measuring;
                 (self.mark, self.finished, self.lost) = (mark, 0, 0);
             }
-            Phase::Measuring => {
+            Phase::Measuring | Phase::Draining => {
                 self.phase = Phase::Over;
                 self.end = mark;
             }

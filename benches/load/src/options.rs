@@ -42,6 +42,8 @@ pub(crate) struct Load {
     pub(crate) core: Option<usize>,
     /// `--server-pid PID`: whose CPU time to read at the two marks
     pub(crate) server: Option<i32>,
+    /// `--slices`: the connections stay, and each line of standard input asks for a measurement, without a warm-up
+    pub(crate) slices: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -132,6 +134,7 @@ fn load_options(kind: Kind, mut arguments: lexopt::Parser) -> Result<Command, le
         measured: Amount::For(Duration::from_secs(1)),
         core: None,
         server: None,
+        slices: false,
     };
     let mut place = None;
     while let Some(argument) = arguments.next()? {
@@ -149,6 +152,7 @@ fn load_options(kind: Kind, mut arguments: lexopt::Parser) -> Result<Command, le
             Long("seconds") => load.measured = seconds(arguments.value()?)?,
             Long("requests") => load.measured = Amount::Requests(arguments.value()?.parse()?),
             Long("core") => load.core = Some(arguments.value()?.parse()?),
+            Long("slices") => load.slices = true,
             Long("server-pid") => load.server = Some(arguments.value()?.parse()?),
             other => return Err(other.unexpected()),
         }
@@ -171,6 +175,17 @@ fn refuse_nonsense(load: &Load) -> Result<(), lexopt::Error> {
     }
     if load.tls.is_some() && matches!(load.kind, Kind::BulkUp | Kind::BulkDown) {
         return Err("a bulk stream goes without TLS".into());
+    }
+    if load.slices && (load.kind != Kind::Echo || load.rate.is_some()) {
+        return Err("only an echo without a rate comes in slices".into());
+    }
+    if load.slices
+        && !matches!(
+            (load.warmup, load.measured),
+            (Amount::For(_), Amount::For(_))
+        )
+    {
+        return Err("a slice lasts for a time".into());
     }
     if matches!(load.place, Place::Udp(_)) && load.kind != Kind::Echo {
         return Err("datagrams can only be echoed".into());
@@ -238,6 +253,9 @@ mod tests {
             "echo --tcp 127.0.0.1:9 --seconds -1",
             "bulk-up --udp 127.0.0.1:9",
             "bulk-up --tcp 127.0.0.1:9 --tls ca.pem",
+            "bulk-up --tcp 127.0.0.1:9 --slices",
+            "echo --tcp 127.0.0.1:9 --slices --rate 9",
+            "echo --tcp 127.0.0.1:9 --slices --requests 9",
             "serve dinner --tcp 127.0.0.1:9",
             "serve echo",
         ] {

@@ -212,3 +212,37 @@ fn a_stall_is_paid_for_by_every_request_that_was_due_in_it() {
         "the requests that the stall kept waiting are not in {report}"
     );
 }
+
+#[test]
+fn slices_are_measured_one_by_one_over_connections_that_stay() {
+    let (tcp, udp) = (served(Service::Echo, tcp()), served(Service::Echo, udp()));
+    for place in [format!("--tcp {tcp}"), format!("--udp {udp}")] {
+        let line = format!("echo {place} --connections 4 --warmup 0.002 --seconds 0.005 --slices");
+        let told = std::cell::RefCell::new(Vec::new());
+        let orders = (0..3).map(|_| {
+            // A pause, in which what was under way has its answer.
+            thread::sleep(Duration::from_millis(5));
+            Ok(String::new())
+        });
+        echo::slices(&load(&line), orders, |line| {
+            told.borrow_mut().push(line.to_owned());
+        })
+        .expect("figures");
+        let told = told.into_inner();
+        assert_eq!(told.len(), 4, "{told:?}");
+        assert_eq!(told[0], "{\"ready\": true}");
+        for slice in &told[1..] {
+            assert!(slice.starts_with("{\"requests\": "), "{slice}");
+            assert!(slice.contains("\"lost\": 0"), "{slice}");
+        }
+    }
+}
+
+#[test]
+fn a_wrong_answer_ends_the_slices() {
+    let address = spoiled(|answer| answer[999] ^= 1);
+    let line = format!("echo --tcp {address} --size 1000 --warmup 0 --seconds 0.05 --slices");
+    let orders = std::iter::repeat_with(|| Ok(String::new()));
+    let failure = echo::slices(&load(&line), orders, |_| {}).expect_err("no figure");
+    assert!(failure.to_string().contains("wrong"), "{failure}");
+}
