@@ -142,7 +142,7 @@ class Load:
         with select.epoll() as events:
             for descriptor in self._connections:
                 events.register(descriptor, select.EPOLLIN)
-                ask(descriptor, time.perf_counter())
+                ask(descriptor, started)  # however late it is by now: every connection asks once
             while sent_at:
                 ready = events.poll(LIMIT)
                 if not ready:
