@@ -15,6 +15,7 @@ mod endpoint;
 mod extra;
 mod flow;
 mod gathering;
+mod heap;
 mod kind;
 mod limits;
 mod name;

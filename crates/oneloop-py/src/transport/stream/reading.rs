@@ -9,7 +9,7 @@ use pyo3::types::{PyBytes, PyTuple};
 use rustix::buffer::spare_capacity;
 use rustix::net::{RecvFlags, recv};
 
-use super::super::protocol;
+use super::super::{heap, protocol};
 use super::StreamTransport;
 use crate::errors;
 use crate::ffi::buffer::View;
@@ -89,7 +89,7 @@ impl StreamTransport {
         });
         let news = match result {
             Ok(Ok(_)) => {
-                self.kind.last_read.set(buffer.len());
+                self.note_size(buffer.len());
                 let reader = reader.filter(|_| !buffer.is_empty());
                 match reader.and_then(|reader| streams::feed(reader, &buffer)) {
                     Some(fed) => Ok(Some(News::Fed(fed))),
@@ -115,7 +115,7 @@ impl StreamTransport {
         })?;
         match result {
             Ok(data) => {
-                self.kind.last_read.set(data.as_bytes().len());
+                self.note_size(data.as_bytes().len());
                 Ok(Some(News::Data(data)))
             }
             Err(error) if is_momentary(&error) => Ok(None),
@@ -154,9 +154,21 @@ impl StreamTransport {
         let memory = view.bytes_mut()?;
         let result = self.system_call(py, |fd| Ok(recv(fd, memory, RecvFlags::DONTWAIT)?))?;
         match result {
-            Ok((_, count)) => Ok(Some(count)),
+            Ok((_, count)) => {
+                self.note_size(count);
+                Ok(Some(count))
+            }
             Err(error) if is_momentary(&error) => Ok(None),
             Err(error) => Err(errors::from_io(py, error)),
+        }
+    }
+
+    /// A read has brought so much.
+    #[inline]
+    fn note_size(&self, size: usize) {
+        self.kind.last_read.set(size);
+        if size >= LARGE {
+            heap::keep();
         }
     }
 
