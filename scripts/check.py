@@ -43,6 +43,7 @@ SWITCHES = (
     "ONELOOP_GATHER_WRITES",
     "ONELOOP_FAST_STREAMS",
     "ONELOOP_FAST_EXECUTOR",
+    "ONELOOP_KEEP_MEMORY",
 )
 ALL_OFF = dict.fromkeys(SWITCHES, "0")
 DEBIAN = ("postgresql", "redis-server", "wrk")
