@@ -1,9 +1,6 @@
 # mypy: allow-untyped-defs, allow-untyped-calls, no-check-untyped-defs
 """Much of everything: a gibibyte that comes back as it was sent, over TLS too; ten thousand connections of which
-nothing is left.
-
-The gibibyte comes in parts, each over a connection of its own, so that a busy machine has time enough for each.
-"""
+nothing is left."""
 
 import asyncio
 import contextlib
@@ -22,7 +19,7 @@ from helpers.peers import abstract_name
 from helpers.processes import soon
 from helpers.tls import HOST, VERSIONS, client_context, server_context
 
-GIBIBYTE, PARTS = 1 << 30, 4
+GIBIBYTE = 1 << 30
 # The control shows that the tests are right; that asyncio bears the load is not ours to show.
 CONTROL = {"asyncio": 16, "oneloop": 1}
 # Large enough that the loop's own work does not count, small enough that the marks are passed again and again.
@@ -143,14 +140,8 @@ async def echoed(loop, kind, protocol, size, server=(), client=()):
         return client
 
 
-def in_parts(kind, *rest):
-    """The rows of a gibibyte."""
-    name = "-".join(getattr(each, "__name__", str(each)) for each in (kind, *rest[:1]))
-    return [pytest.param(kind, *rest, GIBIBYTE // PARTS, id=f"{name}-part{part}") for part in range(PARTS)]
-
-
 @pytest.mark.parametrize("kind", ["tcp", "unix"])
-@pytest.mark.parametrize(("protocol", "size"), [*in_parts(Echo), (BufferedEcho, GIBIBYTE // 8)])
+@pytest.mark.parametrize(("protocol", "size"), [(Echo, GIBIBYTE), (BufferedEcho, GIBIBYTE // 8)])
 def test_a_gibibyte_there_and_back(loop_name, loop, kind, protocol, size):
     size //= CONTROL[loop_name]
     with none_left(loop):
@@ -165,7 +156,7 @@ def test_a_gibibyte_there_and_back(loop_name, loop, kind, protocol, size):
 @pytest.mark.parametrize(
     ("kind", "protocol", "version", "size"),
     [
-        *in_parts("tcp", Echo, VERSIONS[-1]),
+        ("tcp", Echo, VERSIONS[-1], GIBIBYTE),
         ("tcp", Echo, VERSIONS[0], GIBIBYTE // 8),
         ("tcp", BufferedEcho, VERSIONS[-1], GIBIBYTE // 8),
         ("unix", Echo, VERSIONS[-1], GIBIBYTE // 8),
