@@ -157,7 +157,9 @@ def commit() -> str:
     head = run(["git", "rev-parse", "--short=10", "HEAD"], cwd=ROOT)
     if head.returncode:
         return "unknown"
-    changed = run(["git", "status", "--porcelain", "--untracked-files=no"], cwd=ROOT).stdout.strip()
+    # Kept results are not what is measured: the groups of one run write theirs one after the other.
+    others = ("--", ".", ":!benches/results")
+    changed = run(["git", "status", "--porcelain", "--untracked-files=no", *others], cwd=ROOT).stdout.strip()
     return head.stdout.strip() + (" with changes" if changed else "")
 
 
