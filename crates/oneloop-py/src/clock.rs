@@ -137,6 +137,7 @@ fn instant_of(seconds: f64) -> Instant {
     if seconds.is_nan() {
         return Instant::from_nanos(i64::MIN);
     }
-    // `as` saturates.
-    Instant::from_nanos((seconds * NANOS_PER_SECOND).round() as i64)
+    // To the nearest by cutting off, as `f64::round` is a call into the C library. `as` saturates.
+    let nanos = seconds * NANOS_PER_SECOND;
+    Instant::from_nanos((nanos + 0.5_f64.copysign(nanos)) as i64)
 }

@@ -205,10 +205,13 @@ impl Handle {
     #[inline]
     pub(crate) fn run(&self, py: Python<'_>) -> PyResult<()> {
         let object = self.0.bind(py);
-        match built(py, &HANDLE).payload(object) {
-            Some(plain) => plain.run(object), // nearly always
-            None => kind_of(object).run(object),
+        if let Some(plain) = built(py, &HANDLE).payload(object) {
+            return plain.run(object);
         }
+        if let Some(timer) = built(py, &TIMER_HANDLE).payload(object) {
+            return timer.run(object);
+        }
+        kind_of(object).run(object)
     }
 }
 

@@ -1,5 +1,7 @@
 //! The loop's thread and the interpreter: which it is, giving up the GIL, running signal handlers, and where Python was left.
 
+use std::ffi::c_ulong;
+
 use pyo3::ffi;
 use pyo3::prelude::*;
 
@@ -15,6 +17,13 @@ pub(crate) fn check_signals(py: Python<'_>) -> PyResult<()> {
         0 => Ok(()),
         _ => Err(error::fetch(py)),
     }
+}
+
+/// A number that the calling thread has to itself while it lives, never zero: as `threading.get_ident()`.
+#[inline]
+pub(crate) fn ident(_: Python<'_>) -> c_ulong {
+    // SAFETY: asks nothing of its caller.
+    unsafe { ffi::PyThread_get_thread_ident() }
 }
 
 /// Whether this is the interpreter that the process began with, and not one that was made inside it.

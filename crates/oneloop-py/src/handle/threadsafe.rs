@@ -6,23 +6,23 @@
 //! not a Rust one so that Ctrl-C interrupts the wait and the GIL is released meanwhile.
 
 use std::cell::Cell;
-use std::thread::{self, ThreadId};
+use std::ffi::c_ulong;
 
 use pyo3::prelude::*;
 
 use super::Kind;
 use super::plain::Plain;
 use super::table::{attributes, methods};
-use crate::ffi::call;
 use crate::ffi::raw_type::{Definition, FreeList, Halt, Payload, Visit};
 use crate::ffi::slot::Slot;
+use crate::ffi::{call, thread};
 use crate::names;
 
 /// The payload of a `_ThreadSafeHandle`.
 pub(super) struct ThreadSafe {
     plain: Plain,
-    /// The thread that runs the callback, while it runs.
-    runner: Cell<Option<ThreadId>>,
+    /// The thread that runs the callback, while it runs; else zero.
+    runner: Cell<c_ulong>,
     /// Left by a thread that waits for the run's end.
     ended: Slot,
 }
@@ -31,22 +31,24 @@ impl ThreadSafe {
     pub(super) fn new(plain: Plain) -> Self {
         Self {
             plain,
-            runner: Cell::new(None),
+            runner: Cell::new(0),
             ended: Slot::new(None),
         }
     }
 
     /// Waits until no other thread runs the callback.
     fn wait(&self, py: Python<'_>) -> PyResult<()> {
-        while let Some(runner) = self.runner.get()
-            && runner != thread::current().id()
-        {
+        loop {
+            let runner = self.runner.get();
+            if runner == 0 || runner == thread::ident(py) {
+                return Ok(());
+            }
             let event = match self.ended.get(py) {
                 Some(event) => event,
                 None => {
                     let event = call::with(names::event_class(py)?, [])?;
                     // Making it may have let the callback end, and another begin.
-                    if self.runner.get() != Some(runner) || self.ended.get(py).is_some() {
+                    if self.runner.get() != runner || self.ended.get(py).is_some() {
                         continue;
                     }
                     drop(self.ended.replace(py, Some(event.clone())));
@@ -55,7 +57,6 @@ impl ThreadSafe {
             };
             call::method(names::wait(py), [&event])?;
         }
-        Ok(())
     }
 }
 
@@ -84,14 +85,14 @@ impl Kind for ThreadSafe {
 /// The time in which the callback runs, on this thread.
 struct Running<'a, 'py> {
     handle: &'a ThreadSafe,
-    /// This thread, if the callback runs its own handle.
-    before: Option<ThreadId>,
+    /// This thread, if the callback runs its own handle; else zero.
+    before: c_ulong,
     py: Python<'py>,
 }
 
 impl<'a, 'py> Running<'a, 'py> {
     fn start(handle: &'a ThreadSafe, py: Python<'py>) -> Self {
-        let before = handle.runner.replace(Some(thread::current().id()));
+        let before = handle.runner.replace(thread::ident(py));
         Self { handle, before, py }
     }
 }
@@ -99,7 +100,7 @@ impl<'a, 'py> Running<'a, 'py> {
 impl Drop for Running<'_, '_> {
     fn drop(&mut self) {
         self.handle.runner.set(self.before);
-        if self.before.is_none()
+        if self.before == 0
             && let Some(event) = self.handle.ended.take(self.py)
             && let Err(error) = call::method(names::set(self.py), [&event])
         {
