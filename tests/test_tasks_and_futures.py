@@ -27,6 +27,33 @@ def test_a_future_is_exactly_asyncio_s(loop):
     future.cancel()
 
 
+def test_futures_and_tasks_belong_to_the_loop_that_made_them_whichever_runs(loop, loop_factory):
+    other, seen = loop_factory(), []
+
+    def made_by(maker):
+        task = maker.create_task(answer())
+        seen.append(maker.create_future().get_loop() is maker and task.get_loop() is maker)
+        task.cancel()
+
+    def make_all():
+        made_by(loop)
+        made_by(other)
+        for running in (None, other):
+            asyncio._set_running_loop(running)
+            try:
+                made_by(loop)
+                made_by(other)
+            finally:
+                asyncio._set_running_loop(loop)
+
+    loop.call_soon(make_all)
+    for maker in (loop, other):
+        made_by(maker)
+        steps(maker, 3)
+    assert seen == [True] * 8
+    other.close()
+
+
 def test_a_future_s_result_and_error(loop):
     future = loop.create_future()
     loop.call_soon(future.set_result, 1)

@@ -1,7 +1,8 @@
 //! Futures and tasks, made with fewer calls: a program makes more of these than of anything else.
 //!
-//! asyncio's classes take the loop by keyword. The dictionary for that is kept, and the class's `__new__` and `__init__` are called with it
-//! directly. What comes of it is what calling the class gives: exact futures and tasks of asyncio's own.
+//! asyncio's classes take the loop by keyword, and take the running one if they are told none. So the class's `__new__` and `__init__` are
+//! called directly: without a keyword where the loop is the one that runs, else with a dictionary that is kept for that. What comes of it
+//! is what calling the class gives: exact futures and tasks of asyncio's own.
 
 use std::cell::RefCell;
 
@@ -12,6 +13,7 @@ use pyo3::types::{PyDict, PyTuple, PyType};
 use crate::ffi::attached::Attached;
 use crate::ffi::c_type::Class;
 use crate::ffi::call;
+use crate::ffi::running::Running;
 use crate::names;
 
 /// The dictionary, while nobody uses it. Who comes meanwhile (a loop's overridden `get_debug` may make futures) makes one.
@@ -19,6 +21,9 @@ static SPARE: PyOnceLock<Attached<RefCell<Option<Py<PyDict>>>>> = PyOnceLock::ne
 
 static FUTURE: PyOnceLock<Option<Class>> = PyOnceLock::new();
 static TASK: PyOnceLock<Option<Class>> = PyOnceLock::new();
+
+/// What the classes themselves ask.
+static RUNNING: PyOnceLock<Option<Running>> = PyOnceLock::new();
 
 /// `asyncio.Future(loop=event_loop)`.
 ///
@@ -29,9 +34,7 @@ pub(crate) fn future<'py>(event_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py,
     let py = event_loop.py();
     let class = names::future_class(py)?;
     match FUTURE.get_or_init(py, || own(class)) {
-        Some(class) => with_loop(event_loop, |keywords| {
-            class.make(&PyTuple::empty(py), keywords)
-        }),
+        Some(class) => make(class, event_loop, &PyTuple::empty(py)),
         None => call::with_names(class, [event_loop], names::loop_keyword(py)?),
     }
 }
@@ -49,9 +52,9 @@ pub(crate) fn task<'py>(
     let py = event_loop.py();
     let own_class = names::task_class(py)?;
     match TASK.get_or_init(py, || own(own_class)) {
-        Some(own_class) if own_class.is(class) => with_loop(event_loop, |keywords| {
-            own_class.make(&PyTuple::new(py, [coroutine])?, keywords)
-        }),
+        Some(own_class) if own_class.is(class) => {
+            make(own_class, event_loop, &PyTuple::new(py, [coroutine])?)
+        }
         _ => call::with_names(class, [coroutine, event_loop], names::loop_keyword(py)?),
     }
 }
@@ -61,6 +64,38 @@ fn own(class: &Bound<'_, PyType>) -> Option<Class> {
     let module = class.getattr(names::__module__(class.py())).ok()?;
     let is_own = module.eq("_asyncio").is_ok_and(|is_own| is_own);
     is_own.then(|| Class::of(class)).flatten()
+}
+
+/// `class(*args, loop=event_loop)`.
+#[inline]
+fn make<'py>(
+    class: &Class,
+    event_loop: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+) -> PyResult<Bound<'py, PyAny>> {
+    if is_running(event_loop) {
+        return class.make(args, None);
+    }
+    with_loop(event_loop, |keywords| class.make(args, Some(keywords)))
+}
+
+/// Whether a future that is told no loop takes that one. `false` where nobody knows, and where asking is dearer than a keyword: 3.11 asks
+/// the kernel each time whether the process was forked.
+#[inline]
+fn is_running(event_loop: &Bound<'_, PyAny>) -> bool {
+    if cfg!(not(Py_3_12)) {
+        return false;
+    }
+    let running = RUNNING.get_or_init(event_loop.py(), || {
+        let module = event_loop.py().import("_asyncio").ok()?;
+        let function = module
+            .getattr(names::_get_running_loop(event_loop.py()))
+            .ok()?;
+        Running::of(&function)
+    });
+    running
+        .as_ref()
+        .is_some_and(|running| running.is(event_loop))
 }
 
 /// Calls `f` with `{"loop": event_loop}`, which is to be read only and not to be kept.

@@ -50,13 +50,13 @@ pub(crate) fn add_methods(py: Python<'_>) -> PyResult<()> {
         c"call_at($self, when, callback, *args, context=None)\n--\n\nSchedule callback(*args) to be called when the loop's time reaches when, in seconds; return its TimerHandle.",
         call_at,
     )?;
-    native_method::add::<Loop, _>(
+    native_method::add_unannounced::<Loop, _>(
         py,
         c"get_debug",
         c"get_debug($self)\n--\n\nWhether the loop is in debug mode.",
         get_debug,
     )?;
-    native_method::add::<Loop, _>(
+    native_method::add_unannounced::<Loop, _>(
         py,
         c"create_future",
         c"create_future($self)\n--\n\nCreate a Future that belongs to the loop.",

@@ -3,6 +3,8 @@
 //! `type(…)` packs the arguments of a call into a tuple and a dictionary of its own before it calls the class's `__new__` and `__init__`.
 //! Who has both at hand calls the two slots directly: they are the public ones of `PyTypeObject`.
 
+use std::ptr::null_mut;
+
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -42,7 +44,7 @@ impl Class {
         self.class.is(object)
     }
 
-    /// `Class(*args, **keywords)`.
+    /// `Class(*args, **keywords)`, where no keywords are `None`.
     ///
     /// # Errors
     /// Those of `__new__` and `__init__`.
@@ -50,21 +52,22 @@ impl Class {
     pub(crate) fn make<'py>(
         &self,
         args: &Bound<'py, PyTuple>,
-        keywords: &Bound<'py, PyDict>,
+        keywords: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = args.py();
         let class = self.class.bind(py).as_type_ptr();
+        let keywords = keywords.map_or(null_mut(), Bound::as_ptr);
         // SAFETY: the type's own slot for that very type, with arguments that the caller holds; the result is a new reference, or NULL
         // with an exception set.
         let object = unsafe {
-            let object = (self.new)(class, args.as_ptr(), keywords.as_ptr());
+            let object = (self.new)(class, args.as_ptr(), keywords);
             Bound::from_owned_ptr_or_opt(py, object).ok_or_else(|| error::fetch(py))?
         };
         if !object.is_instance(self.class.bind(py))? {
             return Err(PyTypeError::new_err("a class made an object of another"));
         }
         // SAFETY: the type's own slot for an object of it, which is held here.
-        match unsafe { (self.init)(object.as_ptr(), args.as_ptr(), keywords.as_ptr()) } {
+        match unsafe { (self.init)(object.as_ptr(), args.as_ptr(), keywords) } {
             0 => Ok(object),
             _ => Err(error::fetch(py)),
         }

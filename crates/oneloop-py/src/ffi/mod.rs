@@ -31,6 +31,7 @@ pub(crate) mod instance;
 pub(crate) mod method;
 pub(crate) mod native_method;
 pub(crate) mod raw_type;
+pub(crate) mod running;
 pub(crate) mod signals;
 pub(crate) mod slot;
 pub(crate) mod thread;
