@@ -40,6 +40,9 @@ class TimeLimit(KeyboardInterrupt):
 def pytest_configure(config: pytest.Config) -> None:
     global _stderr
     _stderr = os.dup(2)
+    # Python leaves a Ctrl-C alone that its parent ignores, as a shell does for what it starts in the background. A run
+    # is to be the same wherever it is started: tests look at who handles the signal.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "on_asyncio: runs on asyncio's own loop, the control")
     config.addinivalue_line("markers", "on_oneloop: runs on oneloop's loop")
 

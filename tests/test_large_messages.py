@@ -53,20 +53,36 @@ oneloop.run(main())
 """
 
 
-def pages_per_message(switch):
+def pages_per_message(switch, **limits):
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "PYTHONMALLOC"))}
     child = subprocess.run(
-        [sys.executable, "-c", PROGRAM], env={**kept, SWITCH: switch}, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", PROGRAM],
+        env={**kept, **limits, SWITCH: switch},
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert child.returncode == 0, child.stderr
     return float(child.stdout)
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have other rules")
+ONLY_GLIBC = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have other rules")
+
+
+@ONLY_GLIBC
 def test_memory_of_large_messages_is_used_again():
     assert pages_per_message("1") < 1
 
 
+@ONLY_GLIBC
+@pytest.mark.parametrize("switch", ["0", "1"])
+def test_a_limit_of_the_users_stands(switch):
+    """With this one the C library asks the system for each piece of memory that is large, and hands it back."""
+    assert pages_per_message(switch, MALLOC_MMAP_THRESHOLD_="65536") > 10
+
+
+@ONLY_GLIBC
 def test_the_switch_leaves_it_to_the_c_library():
-    """How many pages that costs is up to it; every message comes as it was sent."""
-    assert pages_per_message("0") >= 0
+    """Its own rule is to hand back what is free at the end of its memory, with more than so much of it."""
+    limit = {"MALLOC_TRIM_THRESHOLD_": "131072", "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20)}
+    assert pages_per_message("0", **limit) > pages_per_message("1")

@@ -14,6 +14,7 @@ import time
 
 import pytest
 from helpers import children
+from helpers.blocked import wait_until_process_blocked
 
 pytestmark = pytest.mark.usefixtures("oneloop")
 
@@ -115,9 +116,6 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
 
 
-FUTEX = "202" if os.uname().machine == "x86_64" else "98"
-
-
 class Terminal:
     """A shell at a terminal of its own."""
 
@@ -156,13 +154,8 @@ class Terminal:
         os.write(self.ours, text.encode())
 
     def wait_until_idle(self, limit=20):
-        """The shell's loop waits in the kernel, and for no lock: before, asyncio's shell as well may miss a Ctrl-C."""
-        deadline, in_a_row = time.monotonic() + limit, 0
-        while in_a_row < 5:
-            assert time.monotonic() < deadline, self.seen
-            with open(f"/proc/{self.child.pid}/syscall") as file:
-                in_a_row = in_a_row + 1 if file.read().split()[0] not in ("running", "-1", FUTEX) else 0
-            time.sleep(0.005)
+        """Before the shell's loop waits, asyncio's shell as well may miss a Ctrl-C."""
+        wait_until_process_blocked(self.child.pid, limit)
 
     def leave(self):
         self.type("exit(7)\r")
