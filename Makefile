@@ -71,7 +71,7 @@ bench: ## every benchmark, beside asyncio and other loops, on CPython 3.14, in a
 	@$(PYTHON) benches/run $(if $(MINUTES),--minutes $(MINUTES)) --into benches/results
 	@$(PYTHON) -m benches.suite.published
 
-bench-quick: ## few rows and few pairs of every benchmark: under three minutes, building aside
+bench-quick: ## few rows of every benchmark, each for a little while: under three minutes, building aside
 	@scripts/prerequisites build
 	@$(PYTHON) benches/run --quick
 

@@ -14,7 +14,7 @@ from functools import partial
 
 from benches.real import load, wrk
 from benches.real.services import LIMIT, Database, Postgres, Redis
-from benches.real.subject import ClientUnderTest, ServerUnderTest
+from benches.real.subject import ServerUnderTest, client_under_test
 
 PROGRAMS = "benches.real.programs"
 CONNECTIONS = 64
@@ -112,10 +112,10 @@ def from_load(told: load.Told) -> Told:
 
 @contextmanager
 def client(start: Start, loop: str, *command: str) -> Iterator[Scene]:
-    with ClientUnderTest(start.under_test(*command), loop, start.limit) as under_test:
+    with client_under_test(start.under_test(*command), loop, start.limit) as under_test:
 
         def run(unit: str, amount: float) -> Told:
-            told = under_test.run(amount, unit)
+            told = under_test.ask(f"{unit} {amount}", start.limit)
             return Told(int(told["requests"]), told["seconds"])
 
         yield Scene(under_test.pid, partial(run, "requests"), partial(run, "seconds", SLICE))

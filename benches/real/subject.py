@@ -6,16 +6,13 @@ input how long it is to go on. `command` may begin with whatever is to start the
 
 from __future__ import annotations
 
-import json
 import re
-import select
-import subprocess
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from benches.real.programs import told
 from benches.real.services import LIMIT, Server
 from benches.suite.child import surroundings
+from benches.suite.talking import Talking
 
 # Where each server says that it listens.
 LISTENS = r"running on http://[\d.]+:(\d+)"
@@ -51,57 +48,9 @@ class ServerUnderTest(Server):
         return self.process.pid
 
 
-class ClientUnderTest:
+def client_under_test(command: Sequence[str], loop: str, limit: float = LIMIT) -> Talking:
     """A module of benches/real/programs that answers each line with a line (see programs/client.py)."""
-
-    def __init__(self, command: Sequence[str], loop: str, limit: float = LIMIT) -> None:
-        self._command = command
-        self._loop = loop
-        self._limit = limit
-
-    def __enter__(self) -> ClientUnderTest:
-        self._stderr = tempfile.TemporaryFile("w+")
-        self._process = subprocess.Popen(
-            self._command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            text=True,
-            env=told_to_run_on(self._loop),
-        )
-        try:
-            self._line()  # it says that it is connected
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.communicate()
-        self._stderr.close()
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def run(self, amount: float, unit: str) -> Mapping[str, float]:
-        """Let it go on for that many `seconds`, or `requests` in all, and say how often and how long it did."""
-        assert self._process.stdin
-        self._process.stdin.write(f"{unit} {amount}\n")
-        self._process.stdin.flush()
-        answer: Mapping[str, float] = json.loads(self._line())
-        return answer
-
-    def _line(self) -> str:
-        assert self._process.stdout
-        if not select.select([self._process.stdout], [], [], self._limit)[0]:
-            raise FailedError(f"no answer within {self._limit:g} s")
-        if line := self._process.stdout.readline():
-            return line
-        self._process.wait()
-        self._stderr.seek(0)
-        raise FailedError(reason(self._stderr.read()) or f"exit status {self._process.returncode}")
+    return Talking(command, limit, told_to_run_on(loop))
 
 
 def told_to_run_on(loop: str) -> dict[str, str]:

@@ -29,9 +29,12 @@ ANSWER, START = 20.0, 60.0
 class Talking:
     """The process; `with` waits for its first line, and kills it in the end."""
 
-    def __init__(self, command: Sequence[str | Path], limit: float = START) -> None:
+    def __init__(
+        self, command: Sequence[str | Path], limit: float = START, environment: Mapping[str, str] | None = None
+    ) -> None:
         self._command = [str(part) for part in command]
         self._limit = limit
+        self._environment = environment or surroundings()
         self._read = b""
 
     def __enter__(self) -> Talking:
@@ -43,7 +46,7 @@ class Talking:
             stdout=subprocess.PIPE,
             stderr=self._complaints,
             cwd=ROOT,
-            env=surroundings(),
+            env=self._environment,
         )
         try:
             self._answer(self._limit)

@@ -1,9 +1,9 @@
 """What the programs under test that are clients have in common: workers that repeat one operation, and who asks for it.
 
-Whoever measures writes a line to standard input: `seconds S` or `requests N`. Then `WORKERS` tasks repeat their
-operation for that long, or that often in all, and one JSON object says how often it was done and how long that took.
-Between the lines the loop does not run, so that whoever measures can set marks there. The end of the input ends the
-program.
+An empty JSON object says that it is connected. Whoever measures writes a line to standard input: `seconds S` or
+`requests N`. Then `WORKERS` tasks repeat their operation for that long, or that often in all, and one JSON object says
+how often it was done and how long that took. Between the lines the loop does not run, so that whoever measures can set
+marks there. The end of the input ends the program.
 
 An operation checks its own answer, every time.
 """
@@ -34,7 +34,7 @@ def main(opened: Callable[[], AbstractAsyncContextManager[Sequence[Operation]]])
     with asyncio.Runner(loop_factory=told.new_event_loop) as runner:
         connection = opened()
         operations = runner.run(entered(connection))
-        print("ready", flush=True)
+        print(json.dumps({}), flush=True)
         for line in sys.stdin:
             unit, amount = line.split()
             print(json.dumps(runner.run(repeat(operations, unit, float(amount)))), flush=True)
