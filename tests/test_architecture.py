@@ -33,6 +33,7 @@ ENGINE_TABLE = """
     task <- group
     tick, task <- runtime
     push <- stream, datagram
+    instant <- stream
     tls
 """
 PYTHON_TABLE = """

@@ -117,7 +117,12 @@ impl PyHost {
     fn run_attached(&self, py: Python<'_>, entry: Entry) -> PyResult<()> {
         self.turns.begin();
         let result = self.run_entry(py, entry);
-        self.turns.end(py);
+        let others_wait = || {
+            self.engine
+                .upgrade()
+                .is_some_and(|engine| engine.has_ready())
+        };
+        self.turns.end(py, others_wait);
         result
     }
 

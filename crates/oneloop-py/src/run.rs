@@ -21,6 +21,7 @@ pub(crate) fn run_forever(event_loop: &Bound<'_, PyAny>, engine: &Rc<Engine>) ->
     let session = Session::start(event_loop, engine)?;
     let host = engine.host();
     let result = engine.run_attended(Runner { host, event_loop });
+    host.turns.release(event_loop.py());
     let undone = session.finish();
     // The run's own exception is the one to see.
     result.and(undone)

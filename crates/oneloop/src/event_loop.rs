@@ -199,6 +199,12 @@ impl<H: Host> EventLoop<H> {
         }
     }
 
+    /// Whether entries are ready. For the owner.
+    #[inline]
+    pub fn has_ready(&self) -> bool {
+        !self.ready.with(|ready| ready.is_empty())
+    }
+
     /// Whether [`EventLoop::close`] was called.
     #[inline]
     pub fn is_closed(&self) -> bool {

@@ -83,7 +83,7 @@ pub mod engine {
     /// The state machine of push transports over streams of bytes.
     pub mod stream {
         pub use crate::push::{Actions, Admission, Farewell, Limits, Machine, State};
-        pub use crate::stream::{Dispatch, Queue, Shape, Stream};
+        pub use crate::stream::{Batch, Dispatch, Queue, Shape, Stream};
     }
 
     /// The state machine of TLS between a transport and a protocol.

@@ -13,7 +13,7 @@ use crate::entry::{Entry, Watch};
 use crate::ffi::attached::Attached;
 use crate::host::Engine;
 use crate::socket::Socket;
-use crate::transport::{self, Descriptor, Parts, Port};
+use crate::transport::{self, Descriptor, Parts, Port, WriteTurn};
 use crate::{debug, errors, watch};
 
 /// How much a transport reads at once, as asyncio's.
@@ -212,11 +212,18 @@ impl Port for LoopPort {
         }
     }
 
-    fn write(&self, transport: &Bound<'_, PyAny>) -> Option<u32> {
-        let engine = self.engine(transport.py())?;
+    fn write(&self, py: Python<'_>) -> Option<WriteTurn> {
+        let engine = self.engine(py)?;
         match engine.place() {
-            Place::Inside => engine.host().turns.write(transport),
+            Place::Inside => engine.host().turns.write(|| engine.has_ready()),
             Place::Stopped | Place::Outside => None,
+        }
+    }
+
+    #[cold]
+    fn give_way(&self, transport: &Bound<'_, PyAny>, dispatch: Dispatch) {
+        if let Some(engine) = self.engine(transport.py()) {
+            engine.host().turns.give_way(transport, dispatch);
         }
     }
 

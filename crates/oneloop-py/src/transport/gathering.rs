@@ -1,26 +1,28 @@
-//! `Turns`: which entry of the loop runs, and which transport has bytes held back until it ends.
+//! `Turns`: which entry of the loop runs, and which transports have bytes held back, until it ends or until others have had their turn.
 //!
 //! What one entry writes to a TCP connection in several pieces leaves together: the system keeps what it was handed (`MSG_MORE`) and sends it
-//! with the last piece, as the engine's `Gather` expects it, or when the entry ends if that piece did not come. Nothing is kept here: every
-//! write has been accepted, refused or cut short by the system when `write()` returns, as asyncio's has. So sizes, flow control and errors are
-//! exact at any time, and what ends the process, a fork or an exec loses nothing.
+//! with the last piece, as the engine's `Gather` expects it, or when the entry ends if that piece did not come. What entries that are ready
+//! together write to several connections leaves together, too, where the engine's `Batch` finds that worth while. Nothing is kept here:
+//! every write has been accepted, refused or cut short by the system when `write()` returns, as asyncio's has. So sizes, flow control and
+//! errors are exact at any time, and what ends the process, a fork or an exec loses nothing.
 //!
 //! Promises:
 //!
-//! - bytes are held by one transport at a time: who writes to another one, of the same loop, sends them on first;
-//! - they are sent on when the entry ends, whatever it ends with; the system itself does so after a fifth of a second;
+//! - connections are sent on in the order in which they were written to: who writes without waiting has what was held before it sent on first;
+//! - everything is sent on when an entry ends that no other follows, and when the run ends, whatever it ends with; else a millisecond later
+//!   at most, or when the entry ends that runs then. The system itself does so after a fifth of a second;
 //! - no option of the socket that a program can set is changed.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::os::fd::BorrowedFd;
 
-use oneloop::engine::stream::Dispatch;
+use oneloop::engine::monotonic;
+use oneloop::engine::stream::{Batch, Dispatch};
 use pyo3::prelude::*;
 use rustix::net::SendFlags;
 
 use super::endpoint::SEND;
 use super::stream;
-use crate::ffi::slot::Slot;
 
 /// The environment variable that turns this off.
 const SWITCH: &str = "ONELOOP_GATHER_WRITES";
@@ -31,8 +33,19 @@ pub(crate) struct Turns {
     number: Cell<u32>,
     /// Whether an entry runs now.
     inside: Cell<bool>,
-    /// The transport that has bytes held back.
-    holder: Slot,
+    batch: RefCell<Batch>,
+    /// The transports that have bytes held back, in the order in which they were written to.
+    held: RefCell<Vec<Py<PyAny>>>,
+}
+
+/// The entry that runs and in which a transport is written to.
+#[derive(Clone, Copy)]
+pub(crate) struct WriteTurn {
+    pub(super) number: u32,
+    /// Whether what is written may wait for what other entries write.
+    pub(super) is_shared: bool,
+    /// Whether there are bytes that are held back.
+    pub(super) has_held: bool,
 }
 
 impl Turns {
@@ -41,7 +54,8 @@ impl Turns {
             is_on: IS_SUPPORTED && std::env::var_os(SWITCH).is_none_or(|value| value != "0"),
             number: Cell::new(0),
             inside: Cell::new(false),
-            holder: Slot::new(None),
+            batch: RefCell::default(),
+            held: RefCell::default(),
         }
     }
 
@@ -52,39 +66,87 @@ impl Turns {
         self.inside.set(true);
     }
 
-    /// It has ended: what is held back is sent.
+    /// It has ended: what is held back is sent, unless it waits for others. `others_wait` is whether any other is ready.
     #[inline]
-    pub(crate) fn end(&self, py: Python<'_>) {
+    pub(crate) fn end(&self, py: Python<'_>, others_wait: impl FnOnce() -> bool) {
         self.inside.set(false);
-        if let Some(holder) = self.holder.take(py) {
-            stream::send_held(&holder);
+        if !self.held.borrow().is_empty() && self.batch.borrow().is_over(others_wait(), monotonic) {
+            self.release(py);
         }
     }
 
-    /// The number of the entry that runs and in which `transport` is written to; `None` if there is none, or nothing is to be held back.
-    /// For the thread that runs the loop.
+    /// Everything that is held back is sent.
+    pub(crate) fn release(&self, py: Python<'_>) {
+        let held = self.held.take();
+        for transport in &held {
+            stream::send_held(transport.bind(py));
+        }
+        self.batch.borrow_mut().release(monotonic);
+        // Dropping a transport may run what writes to another one.
+        drop(held);
+    }
+
+    /// The entry that runs, in which a transport is written to; `None` if there is none, or nothing is to be held back. For the thread that
+    /// runs the loop.
     #[inline]
-    pub(crate) fn write(&self, transport: &Bound<'_, PyAny>) -> Option<u32> {
+    pub(crate) fn write(&self, others_wait: impl FnOnce() -> bool) -> Option<WriteTurn> {
         if !self.is_on || !self.inside.get() {
             return None;
         }
-        if let Some(holder) = self.holder.get(transport.py())
-            && !holder.is(transport)
-        {
-            drop(self.holder.take(transport.py()));
-            stream::send_held(&holder);
+        let mut is_shared = others_wait();
+        if is_shared {
+            let mut batch = self.batch.borrow_mut();
+            batch.write(monotonic);
+            is_shared = batch.is_shared();
         }
-        Some(self.number.get())
+        Some(WriteTurn {
+            number: self.number.get(),
+            is_shared,
+            has_held: !self.held.borrow().is_empty(),
+        })
     }
 
-    /// What was written to `transport` was sent so.
+    /// A piece of `transport`'s is about to be sent so: what others have had held back before it goes first.
+    pub(crate) fn give_way(&self, transport: &Bound<'_, PyAny>, dispatch: Dispatch) {
+        let goes_first = |held: &[Py<PyAny>]| match dispatch {
+            Dispatch::Now => held.iter().any(|other| !other.is(transport)),
+            Dispatch::Held => {
+                matches!(held, [others @ .., _] if others.iter().any(|other| other.is(transport)))
+            }
+        };
+        let is_needed = goes_first(&self.held.borrow());
+        if is_needed {
+            self.release(transport.py());
+        }
+    }
+
+    /// A piece of `transport`'s was sent so.
     #[inline]
     pub(crate) fn wrote(&self, transport: &Bound<'_, PyAny>, dispatch: Dispatch) {
-        let py = transport.py();
         match dispatch {
-            Dispatch::Held => drop(self.holder.replace(py, Some(transport.clone()))),
-            // Sent with what was held before it, which was this transport's.
-            Dispatch::Now => drop(self.holder.take(py)),
+            Dispatch::Held => self.hold(transport),
+            // Sent with what was held of this transport's before it.
+            Dispatch::Now => self.forget(transport),
+        }
+    }
+
+    fn hold(&self, transport: &Bound<'_, PyAny>) {
+        let mut held = self.held.borrow_mut();
+        if !held.last().is_some_and(|last| last.is(transport)) {
+            held.push(transport.clone().unbind());
+            self.batch.borrow_mut().hold(monotonic);
+        }
+    }
+
+    fn forget(&self, transport: &Bound<'_, PyAny>) {
+        let mut held = self.held.borrow_mut();
+        if held.is_empty() {
+            return;
+        }
+        // The caller has the transport, so nothing is freed here.
+        held.retain(|other| !other.is(transport));
+        if held.is_empty() {
+            self.batch.borrow_mut().release(monotonic);
         }
     }
 }

@@ -31,7 +31,7 @@ mod watcher;
 pub(crate) use self::base::Parts;
 pub(crate) use self::datagram::open as open_datagrams;
 pub(crate) use self::endpoint::Descriptor;
-pub(crate) use self::gathering::Turns;
+pub(crate) use self::gathering::{Turns, WriteTurn};
 pub(crate) use self::port::Port;
 pub(crate) use self::stream::{connect, connect_read_pipe, connect_write_pipe};
 pub(crate) use self::turn::{handle, run, settle};

@@ -6,6 +6,7 @@ use oneloop::engine::stream::Dispatch;
 use oneloop::engine::{Direction, Place};
 use pyo3::prelude::*;
 
+use super::WriteTurn;
 use crate::entry::{Entry, Watch};
 
 /// A loop, as its transports reach it. There is one for all transports of a loop.
@@ -46,9 +47,11 @@ pub(crate) trait Port: Send + Sync {
     /// Bytes were sent, or a descriptor closed. For anybody.
     fn note_io(&self, py: Python<'_>);
 
-    /// The number of the loop's entry in which this transport is written to, if what is written may be held back until that ends. What
-    /// others have had held back is sent. For anybody.
-    fn write(&self, transport: &Bound<'_, PyAny>) -> Option<u32>;
+    /// The loop's entry in which a transport is written to, if what is written may be held back. For anybody.
+    fn write(&self, py: Python<'_>) -> Option<WriteTurn>;
+
+    /// This transport is about to send so, in such an entry: what has to go before is sent. For the loop's thread.
+    fn give_way(&self, transport: &Bound<'_, PyAny>, dispatch: Dispatch);
 
     /// As [`Port::note_io`], of bytes that this transport has sent. For anybody.
     fn wrote(&self, transport: &Bound<'_, PyAny>, dispatch: Dispatch);

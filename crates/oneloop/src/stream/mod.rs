@@ -13,12 +13,14 @@
 //!
 //! Chunks are dropped inside its methods, so dropping one must call nobody.
 
+mod batch;
 mod gather;
 mod queue;
 
 #[cfg(test)]
 mod tests;
 
+pub use self::batch::Batch;
 pub use self::gather::Dispatch;
 use self::gather::Gather;
 pub use self::queue::Queue;

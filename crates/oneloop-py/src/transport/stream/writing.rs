@@ -10,7 +10,6 @@ use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags, Shutdown, send, sendmsg, shutdown};
 
 use super::super::chunk::{self, Data};
-use super::super::endpoint::SEND;
 use super::super::gathering;
 use super::StreamTransport;
 use super::reading::is_momentary;
@@ -80,11 +79,19 @@ impl StreamTransport {
         if chunks.is_empty() {
             return Ok(());
         }
-        if let Admission::Discard { warn } = self.machine(Stream::admit) {
+        let admission = self.machine(Stream::admit);
+        if let Admission::Discard { warn } = admission {
             return self.discarded(object.py(), warn);
         }
+        let dispatch = match admission {
+            Admission::Send => self.dispatch(
+                object,
+                chunks.iter().map(|chunk| chunk.as_ref().len()).sum(),
+            ),
+            _ => Dispatch::Now,
+        };
         self.machine(|stream| chunks.into_iter().for_each(|chunk| stream.append(chunk, 0)));
-        self.flush(object)?;
+        self.flush_so(object, dispatch)?;
         let actions = self.machine(Stream::gathered);
         self.perform(object, actions)
     }
@@ -97,14 +104,19 @@ impl StreamTransport {
 
     /// Sends what waits, as much of it as the kernel takes in one call, and finishes what waited for that.
     pub(super) fn flush(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.flush_so(object, Dispatch::Now)
+    }
+
+    fn flush_so(&self, object: &Bound<'_, PyAny>, dispatch: Dispatch) -> PyResult<()> {
         let py = object.py();
         let shape = self.kind.shape();
+        let flags = gathering::flags(dispatch);
         let result = self.system_call(py, |fd| {
-            self.machine(|stream| send_pieces(fd, shape, stream.pieces()))
+            self.machine(|stream| send_pieces(fd, shape, stream.pieces(), flags))
         });
         let error = match result {
             Ok(Ok(sent)) => {
-                self.port.note_io(py);
+                self.port.wrote(object, dispatch);
                 let actions = self.machine(|stream| stream.sent(sent));
                 self.perform(object, actions)?;
                 self.tell_if_empty(py)?;
@@ -112,6 +124,10 @@ impl StreamTransport {
                 return self.perform(object, actions);
             }
             Ok(Err(error)) if is_momentary(&error) => return Ok(()),
+            Ok(Err(error)) if dispatch == Dispatch::Held && is_refused(&error) => {
+                self.kind.gathers.set(Some(false));
+                return self.flush_so(object, Dispatch::Now);
+            }
             Ok(Err(error)) => errors::from_io(py, error),
             Err(error) => error,
         };
@@ -151,13 +167,19 @@ impl StreamTransport {
     /// How to send a piece of that size: held back if more is expected before the loop's entry ends, and the system can do so.
     #[inline]
     fn dispatch(&self, object: &Bound<'_, PyAny>, size: usize) -> Dispatch {
-        let Some(turn) = self.port.write(object) else {
+        let Some(turn) = self.port.write(object.py()) else {
             return Dispatch::Now;
         };
-        match self.machine(|stream| stream.dispatch(turn)) {
-            Dispatch::Held if size < LARGE && self.gathers(object.py()) => Dispatch::Held,
-            _ => Dispatch::Now,
+        let expected = self.machine(|stream| stream.dispatch(turn.number));
+        let is_held = turn.is_shared || expected == Dispatch::Held;
+        let dispatch = match is_held && size < LARGE && self.gathers(object.py()) {
+            true => Dispatch::Held,
+            false => Dispatch::Now,
+        };
+        if turn.has_held {
+            self.port.give_way(object, dispatch);
         }
+        dispatch
     }
 
     fn gathers(&self, py: Python<'_>) -> bool {
@@ -203,17 +225,18 @@ fn send_pieces<'a>(
     fd: BorrowedFd<'_>,
     shape: Shape,
     mut pieces: impl Iterator<Item = &'a [u8]>,
+    flags: SendFlags,
 ) -> io::Result<usize> {
     let Some(first) = pieces.next() else {
         return Ok(0);
     };
     let Some(second) = pieces.next() else {
-        return send_piece(fd, shape, first, SEND);
+        return send_piece(fd, shape, first, flags);
     };
     let mut slices = vec![IoSlice::new(first), IoSlice::new(second)];
     slices.extend(pieces.take(MOST_PIECES - 2).map(IoSlice::new));
     Ok(match shape {
-        Shape::Duplex => sendmsg(fd, &slices, &mut SendAncillaryBuffer::default(), SEND)?,
+        Shape::Duplex => sendmsg(fd, &slices, &mut SendAncillaryBuffer::default(), flags)?,
         Shape::Source | Shape::Sink => rustix::io::writev(fd, &slices)?,
     })
 }
