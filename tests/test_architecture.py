@@ -41,6 +41,7 @@ PYTHON_TABLE = """
     handle, sleepers <- waiters
     names <- claims, address
     errors, ffi <- socket
+    ffi, address <- figures
     names, ffi, handle <- direct
     names, ffi <- streams
     names, ffi <- clients <- transport

@@ -8,6 +8,7 @@ import contextlib
 import ipaddress
 import logging
 import socket
+import sys
 import threading
 
 import pytest
@@ -46,6 +47,13 @@ HOSTS = [
     "::1%lo",
     "::1%1",
     "::ffff:1.2.3.4",
+    "::1.2.3.4",
+    "1..2",
+    ".1",
+    "::1..2",
+    "0" * 62 + "1",
+    "0" * 63 + "1",
+    b"0" * 70 + b"1",
     "2001:db8::1",
     "[::1]",
     "::1::",
@@ -68,6 +76,10 @@ NAMES = [
     "localhost",
     "256.1.1.1",
     "1.2.3.4.5",
+    "1.",
+    "1x",
+    "fade",
+    "fe80::1%",
     "nosuch.invalid",
     "b\u00fccher.invalid",
     "\u0661\u0662\u0667.0.0.1",
@@ -160,6 +172,7 @@ FLAGS = [
     socket.AI_V4MAPPED,
     socket.AI_ALL,
     socket.AI_PASSIVE | socket.AI_CANONNAME,
+    socket.AI_NUMERICHOST | socket.AI_CANONNAME,
     socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
     0x40000000,
     -1,
@@ -269,6 +282,47 @@ def test_a_literal_is_answered_without_a_thread(oneloop):
     loop.run_until_complete(main())
     assert set(threading.enumerate()) <= threads
     loop.close()
+
+
+@pytest.mark.parametrize("module", ["socket", "_socket"])
+def test_who_has_replaced_a_function_is_asked_about_literals(loop, monkeypatch, module):
+    asked = []
+
+    def getaddrinfo(*args, **kwargs):
+        asked.append(args[:2])
+        return [(socket.AF_INET, STREAM, 6, "", ("9.9.9.9", 80))]
+
+    monkeypatch.setattr(f"{module}.getaddrinfo", getaddrinfo)
+    for host in ("127.0.0.1", b"::1"):
+        answer = loop.run_until_complete(loop.getaddrinfo(host, 80))
+        assert answer[0][4] == ("9.9.9.9", 80)
+    assert asked == [("127.0.0.1", 80), (b"::1", 80)]
+
+
+def test_audit_hooks_see_what_is_asked_and_may_refuse(loop_factory):
+    def scenario(factory):
+        loop, events, refused = factory(), [], []
+
+        def hook(event, args):
+            if event == "socket.getaddrinfo" and hearing:
+                events.append((*args,))
+                if args[1] == 99:
+                    refused.append(args[0])
+                    raise PermissionError("no")
+
+        hearing = [True]
+        sys.addaudithook(hook)
+        for host in ("127.0.0.1", b"::1", "fe80::1%lo"):
+            loop.run_until_complete(loop.getaddrinfo(host, 80, type=STREAM, proto=socket.IPPROTO_TCP))
+            with pytest.raises(PermissionError, match="no"):
+                loop.run_until_complete(loop.getaddrinfo(host, 99, family=socket.AF_UNSPEC))
+        hearing.clear()  # a hook stays for as long as the process
+        finish(loop)
+        return events, refused
+
+    events, refused = like_asyncio(scenario, loop_factory)
+    assert len(events) == 6
+    assert len(refused) == 3
 
 
 def test_an_answer_that_nobody_waits_for(loop, loop_name, monkeypatch):

@@ -38,6 +38,7 @@ if sys.version_info >= (3, 14):
         "_TLSSettings",
         "_ThreadSafeHandle",
         "__version__",
+        "_addresses_in_figures",
         "_adopt",
         "_literal",
         "_wrap_tls",
@@ -58,6 +59,7 @@ else:
         "_SSLProtocol",
         "_TLSSettings",
         "__version__",
+        "_addresses_in_figures",
         "_adopt",
         "_literal",
         "_wrap_tls",
@@ -212,6 +214,9 @@ class WritePipeTransport(asyncio.WriteTransport):
     def _call_connection_lost(self) -> None: ...
 
 def _adopt(cls: type[Loop]) -> None: ...
+def _addresses_in_figures(
+    host: Any, port: Any, family: Any, kind: Any, proto: Any, flags: Any
+) -> list[tuple[Any, Any, int, str, Any]] | None: ...
 def _literal(host: Any, port: Any, family: Any, proto: Any) -> tuple[int, tuple[Any, ...]] | None: ...
 
 @disjoint_base

@@ -7,12 +7,14 @@ wants to ``run_in_executor()``.
 
 from __future__ import annotations
 
+import _socket
 import asyncio
 import contextlib
 import operator
 import re
 import socket
 from collections.abc import Callable
+from types import BuiltinFunctionType
 from typing import Any
 
 from . import _core
@@ -23,6 +25,9 @@ _Lookup = Callable[..., Any]
 _Question = tuple[Any, Any, int, int, int, int]
 
 _GETADDRINFO = socket.getaddrinfo
+# Python's own, in both its layers, for which the C library may be asked directly.
+_PYTHONS: Any = _GETADDRINFO if getattr(_GETADDRINFO, "__globals__", None) is vars(socket) else None
+_PYTHONS_INNER: Any = _socket.getaddrinfo if isinstance(_socket.getaddrinfo, BuiltinFunctionType) else None
 
 # What may be an address and not a name: the system decides, which is asked for an address only. It takes more for one
 # than most people know (``1``, ``0x7f.1``).
@@ -98,10 +103,14 @@ def _without_lookup(lookup: _Lookup, question: _Question) -> list[AddressInfo] |
     That is, what the system answers if it is told to take the host for an address. Where it does, it would have said
     the same without being told.
     """
+    if lookup is _PYTHONS and _socket.getaddrinfo is _PYTHONS_INNER:
+        answer = _core._addresses_in_figures(*question)
+        if answer is not None:
+            return answer
     host, port, family, type_, proto, flags = question
     if lookup is not _GETADDRINFO or not _is_number(port):
         return None
-    answer: list[AddressInfo] | None = None
+    answer = None
     if host is None:
         answer = lookup(*question)
     elif _may_be_literal(host):

@@ -12,6 +12,7 @@ mod entry;
 mod errors;
 mod event_loop;
 mod ffi;
+mod figures;
 mod handle;
 mod host;
 mod making;
@@ -43,6 +44,8 @@ mod _core {
     use crate::clients::Clients;
     #[pymodule_export]
     use crate::event_loop::Loop;
+    #[pymodule_export]
+    use crate::figures::answer;
     #[pymodule_export]
     use crate::server::Listener;
 

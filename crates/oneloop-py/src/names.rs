@@ -213,6 +213,11 @@ imports! {
     stream_reader_class: PyType = "asyncio", "StreamReader";
     stream_reader_protocol: PyType = "asyncio", "StreamReaderProtocol";
     socket_class: PyAny = "socket", "socket";
+    ipv4_family: PyAny = "socket", "AF_INET";
+    ipv6_family: PyAny = "socket", "AF_INET6";
+    stream_kind: PyAny = "socket", "SOCK_STREAM";
+    datagram_kind: PyAny = "socket", "SOCK_DGRAM";
+    raw_kind: PyAny = "socket", "SOCK_RAW";
     inet_ntop: PyAny = "socket", "inet_ntop";
     sol_socket: PyAny = "socket", "SOL_SOCKET";
     so_error: PyAny = "socket", "SO_ERROR";

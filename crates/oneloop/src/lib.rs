@@ -80,6 +80,11 @@ pub mod engine {
     pub use crate::tick::{POLL_INTERVAL, Refusal};
     pub use crate::timers::TimerKey;
 
+    /// Hosts that are addresses in figures.
+    pub mod figures {
+        pub use crate::sys::figures::{Found, Hints, addresses};
+    }
+
     /// The state machine of push transports over streams of bytes.
     pub mod stream {
         pub use crate::push::{Actions, Admission, Farewell, Limits, Machine, State};

@@ -1,8 +1,8 @@
 //! The crate's syscalls beside those of the drivers, and the unsafe that they need.
 //!
 //! Promises: nothing here panics, every failure is an `io::Error`, and every function may be called from any thread.
-//! rustix comes first; libc only where rustix has a gap (`pthread_atfork`, which is no syscall, and `epoll_pwait2`,
-//! which rustix rounds to milliseconds unless it is told at compile time that no old kernel will ever be met).
+//! rustix comes first; libc only where rustix has a gap (`pthread_atfork` and `getaddrinfo`, which are no syscalls, and
+//! `epoll_pwait2`, which rustix rounds to milliseconds unless it is told at compile time that no old kernel will ever be met).
 //!
 //! It does not know what a loop is.
 #![allow(
@@ -11,6 +11,7 @@
 )]
 
 pub(crate) mod child;
+pub(crate) mod figures;
 pub(crate) mod sigint;
 pub(crate) mod socket;
 
