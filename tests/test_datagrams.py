@@ -167,20 +167,49 @@ def test_one_datagram_for_each_iteration(loop_factory):
     like_asyncio(scenario, loop_factory)
 
 
-def test_addresses_are_not_mixed_up(loop_factory):
-    """Of many senders in turn, each with its own address, and an answer for each."""
-    with datagram_scene(loop_factory, connected=False) as stage, contextlib.ExitStack() as stack:
+@pytest.mark.parametrize("kind", ["udp", "udp6"])
+@pytest.mark.parametrize("senders", [5, 16, 17, 40])
+def test_addresses_are_not_mixed_up(loop_factory, kind, senders):
+    """Of many senders in turn, each with its own address, and an answer for each: of more, too, than are remembered."""
+    count = 2 * senders
+    with datagram_scene(loop_factory, kind, connected=False) as stage, contextlib.ExitStack() as stack:
         protocol, transport = stage.protocol, stage.transport
         protocol.on["received"] = lambda it: it.sendto(*protocol.trace[-1][1:])
-        others = [bound_pair("udp", stack, connected=False)[0] for _ in range(5)]
-        for number in range(40):
-            others[number * 7 % 5].sendto(bytes([number]), transport.get_extra_info("sockname"))
-        stage.until(lambda: len(protocol.data) == 40)
+        others = [bound_pair(kind, stack, connected=False)[0] for _ in range(senders)]
+        for number in range(count):
+            others[number * 7 % senders].sendto(bytes([number]), transport.get_extra_info("sockname"))
+        stage.until(lambda: len(protocol.data) == count)
         for data, address in (entry[1:] for entry in protocol.trace[1:]):
-            assert address == others[data[0] * 7 % 5].getsockname()
+            assert address == others[data[0] * 7 % senders].getsockname()
         for index, other in enumerate(others):
-            echoes = b"".join(other.recvfrom(9)[0] for _ in range(8))
-            assert list(echoes) == [number for number in range(40) if number * 7 % 5 == index]
+            echoes = b"".join(receive(other))
+            assert list(echoes) == [number for number in range(count) if number * 7 % senders == index]
+
+
+@pytest.mark.parametrize("kind", ["udp", "udp6"])
+def test_addresses_are_remembered(oneloop, kind):
+    """Of as many senders as there are places for, each has one tuple; of more, the one that came first loses its own."""
+    with datagram_scene(oneloop.new_event_loop, kind, connected=False) as stage, contextlib.ExitStack() as stack:
+        others = [bound_pair(kind, stack, connected=False)[0] for _ in range(17)]
+
+        def hears(sender):
+            before = len(stage.protocol.data)
+            sender.sendto(b"x", stage.transport.get_extra_info("sockname"))
+            stage.until(lambda: len(stage.protocol.data) > before)
+            address = stage.trace[-1][2]
+            assert address == sender.getsockname()
+            return address
+
+        first = [hears(other) for other in others[:16]]
+        again = [hears(other) for other in others[:16]]
+        assert all(one is two for one, two in zip(first, again, strict=True))
+        hears(others[16])
+        assert hears(others[1]) is first[1]
+        assert hears(others[0]) is not first[0]
+        # Its place is taken, and whoever has the tuple still can use it.
+        for address, other in zip(first, others, strict=False):
+            stage.call(stage.transport.sendto, b"answer", address)
+            assert receive(other) == [b"answer"]
 
 
 def test_an_address_equal_to_the_last_one_but_its_own_object(loop_factory):

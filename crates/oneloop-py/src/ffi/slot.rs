@@ -40,6 +40,13 @@ impl Slot {
         unsafe { (*self.0.get()).is_none() }
     }
 
+    /// Whether it is this object that is in it.
+    #[inline]
+    pub(crate) fn holds(&self, object: &Bound<'_, PyAny>) -> bool {
+        // SAFETY: as in `get`; only looked at.
+        unsafe { (*self.0.get()).as_ref().is_some_and(|own| own.is(object)) }
+    }
+
     /// Puts `object` in and returns what was there.
     #[inline]
     #[must_use = "dropping the old object may run Python code; do it where that is harmless"]

@@ -3,7 +3,7 @@
 //! One datagram is received for each time that the socket is found readable, as by asyncio, so that what a protocol schedules runs before
 //! the next one comes.
 
-mod peer;
+mod peers;
 mod receiving;
 mod sending;
 mod table;
@@ -20,7 +20,7 @@ use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 use rustix::io::Errno;
 use rustix::net::AddressFamily;
 
-use self::peer::Peer;
+use self::peers::Peers;
 use super::base::{Parts, Reads, Transport};
 use super::chunk::Chunk;
 use super::endpoint::{Descriptor, Endpoint};
@@ -51,8 +51,8 @@ pub(super) struct Datagramming {
     /// Whether the system knows where to send to.
     is_connected: bool,
     family: AddressFamily,
-    /// Who sent the last datagram.
-    last: Peer,
+    /// Who sent datagrams lately.
+    peers: Peers,
 }
 
 /// Builds the type and adds it to the module.
@@ -115,7 +115,7 @@ pub(crate) fn open<'py>(
         address: Slot::new(address),
         is_connected: false,
         family: family.unwrap_or(AddressFamily::UNSPEC),
-        last: Peer::default(),
+        peers: Peers::default(),
     };
     let mut transport = DatagramTransport::new(event_loop, port, endpoint, kind, &parts);
     transport.describe_socket(py)?;
@@ -203,7 +203,7 @@ impl Kind for Datagramming {
 
     fn traverse(&self, visit: &Visit<'_>) -> Result<(), Halt> {
         self.address.traverse(visit)?;
-        self.last.traverse(visit)?;
+        self.peers.traverse(visit)?;
         let Ok(datagrams) = self.datagrams.try_borrow() else {
             return Ok(());
         };
@@ -215,7 +215,7 @@ impl Kind for Datagramming {
 
     fn clear(&self, py: Python<'_>) {
         drop(self.address.take(py));
-        self.last.clear(py);
+        self.peers.clear(py);
         Self::let_go(py, self.machine(Datagrams::take_all));
     }
 }

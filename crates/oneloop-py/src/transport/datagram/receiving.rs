@@ -88,7 +88,7 @@ impl DatagramTransport {
         sender: Option<SocketAddrAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         match sender.and_then(|sender| SocketAddr::try_from(sender).ok()) {
-            Some(sender) => self.kind.last.tuple_of(py, sender),
+            Some(sender) => self.kind.peers.tuple_of(py, sender),
             None => Ok(py.None().into_bound(py)),
         }
     }

@@ -174,7 +174,7 @@ impl DatagramTransport {
     ) -> PyResult<bool> {
         let (socket, direct) = self.direct(py, Method::SendTo)?;
         if let (Some(fd), Some(tuple)) = (direct, address)
-            && let Some(to) = self.kind.last.address_of(tuple, self.kind.family)
+            && let Some(to) = self.kind.peers.address_of(tuple, self.kind.family)
         {
             audit::raise(c"socket.sendto", &socket, tuple)?;
             return content.lend(|bytes| {
