@@ -167,6 +167,74 @@ def test_one_datagram_for_each_iteration(loop_factory):
     like_asyncio(scenario, loop_factory)
 
 
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("answers", [False, True])
+def test_one_datagram_for_each_iteration_of_a_long_run(loop_factory, answers, beside):
+    """The same in a run that nothing stops, alone or beside a transport that hears the answers."""
+
+    def scenario(factory):
+        with contextlib.ExitStack() as stack:
+            loop = stack.enter_context(contextlib.closing(factory()))
+            trace = []
+
+            def received(transport):
+                if answers:
+                    transport.sendto(b"answer", other.getsockname())
+                loop.call_soon(trace.append, "scheduled")
+                if protocol.trace[-1][1] == b"last":
+                    loop.call_soon(loop.call_soon, loop.call_soon, loop.stop)
+
+            async def serve(protocol, sock):
+                transport, _ = await loop.create_datagram_endpoint(lambda: protocol, sock=sock)
+                stack.callback(loop.run_until_complete, asyncio.sleep(0))
+                stack.callback(transport.abort)
+
+            protocol = DatagramRecorder(trace, received=received)
+            ours, peer = bound_pair("udp", stack, connected=False)
+            other, _ = bound_pair("udp", stack, connected=False)
+            loop.run_until_complete(serve(protocol, ours))
+            if beside:
+                loop.run_until_complete(serve(DatagramRecorder(trace), other))
+            for data in (*map(bytes, range(1, 20)), b"last"):
+                peer.sendto(data, ours.getsockname())
+            loop.run_forever()
+            # When an answer is heard is the system's business.
+            seen = [entry if entry == "scheduled" else entry[:2] for entry in trace]
+            return [entry for entry in seen if entry not in (("made",), ("received", b"answer"))]
+
+    data = [*map(bytes, range(1, 20)), b"last"]
+    assert like_asyncio(scenario, loop_factory) == [
+        entry for each in data for entry in (("received", each), "scheduled")
+    ]
+
+
+def test_a_socket_that_is_closed_in_the_middle_of_receiving(loop_factory):
+    """By somebody else than its transport: the system tells of it no more, and nobody looks."""
+
+    def scenario(factory):
+        with datagram_scene(factory) as stage:
+            sock = stage.transport.get_extra_info("socket")._sock
+
+            def go_on(turns):
+                if turns:
+                    stage.loop.call_soon(go_on, turns - 1)
+                else:
+                    stage.loop.stop()
+
+            def close(_):
+                sock.close()
+                go_on(5)
+
+            stage.protocol.on["received"] = close
+            for _ in range(2):
+                stage.peer.sendto(b"x", sock.getsockname())
+            stage.loop.run_forever()
+            return stage.protocol.names, stage.reports
+
+    names, reports = like_asyncio(scenario, loop_factory)
+    assert (names, reports) == (["made", "received"], [])
+
+
 @pytest.mark.parametrize("kind", ["udp", "udp6"])
 @pytest.mark.parametrize("senders", [5, 16, 17, 40])
 def test_addresses_are_not_mixed_up(loop_factory, kind, senders):

@@ -6,6 +6,7 @@
 //! **Ownership.** While a run lasts, the state belongs to the thread that runs; [`EventLoop::place`] tells a caller where it stands, and
 //! [`EventLoop::push_remote`] is what any other thread may use. While stopped, the state belongs to whoever calls, one at a time.
 
+mod known;
 mod waker;
 
 use std::cell::Cell;
@@ -19,6 +20,7 @@ use std::task::{Context, Poll, Waker};
 
 use async_task::Runnable;
 
+use self::known::Known;
 use crate::blocking::Pool;
 use crate::cell::OwnerCell;
 use crate::driver::{Driver, Events, Kind, Token};
@@ -85,6 +87,8 @@ pub struct EventLoop<H: Host> {
     pub(crate) executor: Executor,
     pool: Pool,
     pub(crate) pacing: Pacing,
+    /// Descriptors that need no poll to be found ready.
+    pub(crate) known: Known,
     kind: Kind,
     backend: &'static str,
     /// The thread that runs the loop (`sys::thread_token`), zero while stopped. Relaxed everywhere: a thread only ever needs to
@@ -160,6 +164,7 @@ impl<H: Host> EventLoop<H> {
                 prompt_watches: Cell::new(0),
                 ahead_of_timers: Cell::new(0),
             },
+            known: Known::default(),
             kind,
             backend: driver.name(),
             io: OwnerCell::new(Io {
@@ -361,6 +366,19 @@ impl<H: Host> EventLoop<H> {
         self.pacing.dirty.set(true);
     }
 
+    /// Whoever watches the descriptor ([`EventLoop::watch`]) thinks that it is ready still, having taken only a part of what there was.
+    /// The next tick delivers that in the place of the poll that it can then do without; a tick that polls goes by what it is told. To be
+    /// wrong costs the watcher a look in vain. For the owner, during a run.
+    pub fn note_ready(&self, fd: RawFd, direction: Direction) {
+        let is_watched = self.io.with(|io| {
+            let watch = io.registry.watched(fd, direction);
+            watch.is_some_and(H::precedes_timers)
+        });
+        if is_watched {
+            self.known.note(fd, direction);
+        }
+    }
+
     /// The watch on one direction of a descriptor. For the owner.
     pub fn watched(&self, fd: RawFd, direction: Direction) -> Option<H::Watch> {
         self.io
@@ -415,8 +433,11 @@ impl<H: Host> EventLoop<H> {
         Ok(())
     }
 
-    /// Counts a watch that has ended.
+    /// Counts a watch that has ended. What is known may be of that one.
     fn discount(&self, ended: Option<&H::Watch>) {
+        if ended.is_some() {
+            self.known.forget();
+        }
         if ended.is_some_and(H::wants_polls) {
             self.pacing.prompt_watches.update(|count| count - 1);
         }

@@ -2,7 +2,7 @@
 //!
 //! Compute the time-out; poll, or block if nothing is ready, or leave the poll for later; move the inbox to the ring; append the I/O events; read the clock once and
 //! append the timers that are due; run what was in the ring at that point, and no more; check signals. So entries run in asyncio's order:
-//! what was ready, then I/O, then timers.
+//! what was ready, then I/O, then timers. A tick that does without the poll delivers in its place what is known to be ready.
 
 use std::io;
 use std::rc::Rc;
@@ -94,6 +94,7 @@ impl<H: Host> EventLoop<H> {
         self.pacing.blocked_at.set(self.host.monotonic());
         // The first tick of a run polls whatever happens: nobody knows for how long the loop stood still.
         self.pacing.dirty.set(true);
+        self.known.forget();
         // A signal that came before the host was ready to be woken by one would otherwise sleep through the first wait.
         self.host.check_signals()?;
         loop {
@@ -117,7 +118,7 @@ impl<H: Host> EventLoop<H> {
                 }
             }
             Polled::TimersOnly(now) => self.expire_timers(attendant.now_at(now)?),
-            Polled::No => {}
+            Polled::No => self.deliver_known(),
         }
         // What the events and timers woke through the inbox: an entry's waker, that is.
         if polled != Polled::No && self.inbox.has_items() {
@@ -140,6 +141,7 @@ impl<H: Host> EventLoop<H> {
         self.renew_after_fork()?;
         let timeout = self.timeout(now)?;
         self.pacing.dirty.set(false);
+        self.known.forget();
         if timeout == Some(Duration::ZERO) {
             let starving = now - self.pacing.blocked_at.get() >= BLOCK_INTERVAL;
             self.wait(timeout, starving)?;
@@ -162,7 +164,7 @@ impl<H: Host> EventLoop<H> {
     /// watched that it could overtake.
     #[inline]
     fn skip_poll(&self, now: Instant) -> Option<Polled> {
-        let may_wait = !self.pacing.dirty.get()
+        let may_wait = (!self.pacing.dirty.get() || self.knows_all())
             && now - self.pacing.polled_at.get() < POLL_INTERVAL
             && !self.stopping.load(Ordering::Relaxed)
             && self.pacing.prompt_watches.get() == 0
@@ -174,8 +176,14 @@ impl<H: Host> EventLoop<H> {
             let is_free = self.pacing.ahead_of_timers.get() == 0;
             return is_free.then_some(Polled::TimersOnly(now));
         }
-        let has_work = !self.ready.with(|ready| ready.is_empty());
+        let has_work = self.known.count() > 0 || !self.ready.with(|ready| ready.is_empty());
         has_work.then_some(Polled::No)
+    }
+
+    /// Whether every watch is known to be ready: then a poll could tell of nothing else, whatever was written.
+    fn knows_all(&self) -> bool {
+        let known = self.known.count();
+        known > 0 && known == self.pacing.ahead_of_timers.get()
     }
 
     /// How long the driver may wait; `None` is for ever.
@@ -220,6 +228,16 @@ impl<H: Host> EventLoop<H> {
         self.io.with(|io| io.driver = Some(driver));
         self.scratch.events.with(|scratch| *scratch = events);
         result
+    }
+
+    /// Turns what is ready without a poll into entries, as [`deliver_events`](Self::deliver_events) does what a poll tells of.
+    #[inline]
+    fn deliver_known(&self) {
+        while let Some((fd, direction)) = self.known.take() {
+            if let Some(watch) = self.watched(fd, direction) {
+                self.push_item(Item::Entry(self.host.readiness(watch)));
+            }
+        }
     }
 
     /// Turns the driver's events into entries.

@@ -197,6 +197,14 @@ impl Port for LoopPort {
         drop(ended);
     }
 
+    fn note_readable(&self, py: Python<'_>, fd: RawFd) {
+        if let Some(engine) = self.engine(py)
+            && engine.place() == Place::Inside
+        {
+            engine.note_ready(fd, Direction::Read);
+        }
+    }
+
     fn end_waits(&self, py: Python<'_>, fd: RawFd) -> PyResult<()> {
         match self.engine(py) {
             Some(engine) if engine.place() != Place::Outside => watch::end_waits(py, &engine, fd),

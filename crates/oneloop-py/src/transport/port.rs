@@ -38,6 +38,10 @@ pub(crate) trait Port: Send + Sync {
     /// Ends the watch if it is this transport's. For the loop's owner.
     fn unwatch(&self, transport: &Bound<'_, PyAny>, fd: RawFd, direction: Direction);
 
+    /// What this transport reads is ready still, it thinks: see [`oneloop::engine::EventLoop::note_ready`]. For anybody; only a running loop's
+    /// own thread is heard.
+    fn note_readable(&self, py: Python<'_>, fd: RawFd);
+
     /// Wakes the coroutines that wait for the descriptor, which is about to be closed. For anybody; outside the loop they wait on.
     ///
     /// # Errors

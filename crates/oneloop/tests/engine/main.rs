@@ -4,6 +4,7 @@ mod support;
 
 mod costs;
 mod failing_runs;
+mod known_ready;
 mod polling;
 mod reentrancy;
 mod stale_events;

@@ -1,8 +1,9 @@
 //! Transports that send and receive datagrams: UDP, Unix sockets, and whatever else a Python socket can be.
 //!
-//! One datagram is received for each time that the socket is found readable, as by asyncio, so that what a protocol schedules runs before
-//! the next one comes.
+//! One datagram is received for each turn of the loop, as by asyncio, so that what a protocol schedules runs before the next one comes; but
+//! the loop need not be told each time that there is one.
 
+mod guess;
 mod peers;
 mod receiving;
 mod sending;
@@ -20,6 +21,7 @@ use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 use rustix::io::Errno;
 use rustix::net::AddressFamily;
 
+use self::guess::Guess;
 use self::peers::Peers;
 use super::base::{Parts, Reads, Transport};
 use super::chunk::Chunk;
@@ -53,6 +55,7 @@ pub(super) struct Datagramming {
     family: AddressFamily,
     /// Who sent datagrams lately.
     peers: Peers,
+    guess: Guess,
 }
 
 /// Builds the type and adds it to the module.
@@ -116,6 +119,7 @@ pub(crate) fn open<'py>(
         is_connected: false,
         family: family.unwrap_or(AddressFamily::UNSPEC),
         peers: Peers::default(),
+        guess: Guess::default(),
     };
     let mut transport = DatagramTransport::new(event_loop, port, endpoint, kind, &parts);
     transport.describe_socket(py)?;

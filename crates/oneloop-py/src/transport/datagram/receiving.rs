@@ -6,10 +6,12 @@ use oneloop::engine::stream::Machine;
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SocketAddrAny};
 
 use super::super::protocol;
 use super::DatagramTransport;
+use crate::names;
 use crate::socket::{self, Method, Socket};
 
 /// How much of a datagram is received, as by asyncio. The rest of it is lost, and nobody says so.
@@ -21,15 +23,21 @@ type Received<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>);
 impl DatagramTransport {
     /// Receives a datagram and tells the protocol.
     pub(super) fn receive(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = object.py();
         if self.machine(|datagrams| datagrams.is_lost()) {
             return Ok(());
         }
-        let Some(protocol) = self.protocol.get(object.py()) else {
+        let Some(protocol) = self.protocol.get(py) else {
             return Ok(());
         };
-        match self.next(object.py()) {
+        match self.next(py) {
             Ok(Some((data, sender))) => protocol::datagram_received(&protocol, &data, &sender),
-            Ok(None) => Ok(()),
+            Ok(None) => {
+                self.kind.guess.missed();
+                Ok(())
+            }
+            // Closed by somebody else: of that the system would not have told.
+            Err(error) if self.kind.guess.missed() && is_closed(py, &error) => Ok(()),
             Err(error) => self.tell(object, error, "Fatal read error on datagram transport"),
         }
     }
@@ -77,7 +85,13 @@ impl DatagramTransport {
         });
         self.port.return_buffer(py, buffer);
         match received? {
-            Some((data, sender)) => Ok(Some((data.into_any(), self.sender(py, sender)?))),
+            Some((data, sender)) => {
+                // Before the protocol, which may have receiving end.
+                if self.kind.guess.found() {
+                    self.port.note_readable(py, fd);
+                }
+                Ok(Some((data.into_any(), self.sender(py, sender)?)))
+            }
             None => Ok(None),
         }
     }
@@ -92,4 +106,13 @@ impl DatagramTransport {
             None => Ok(py.None().into_bound(py)),
         }
     }
+}
+
+/// Whether an error says that there is no such descriptor.
+#[cold]
+fn is_closed(py: Python<'_>, error: &PyErr) -> bool {
+    let errno = error.value(py).getattr(names::errno(py));
+    errno
+        .and_then(|errno| errno.extract::<i32>())
+        .is_ok_and(|errno| errno == Errno::BADF.raw_os_error())
 }
