@@ -256,7 +256,7 @@ def test_addresses_are_not_mixed_up(loop_factory, kind, senders):
 
 @pytest.mark.parametrize("kind", ["udp", "udp6"])
 def test_addresses_are_remembered(oneloop, kind):
-    """Of as many senders as there are places for, each has one tuple; of more, the one that came first loses its own."""
+    """Of as many senders as there are places for, each has one tuple; of more, the first one loses its own."""
     with datagram_scene(oneloop.new_event_loop, kind, connected=False) as stage, contextlib.ExitStack() as stack:
         others = [bound_pair(kind, stack, connected=False)[0] for _ in range(17)]
 
