@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import inspect
 import socket
+import struct
 
 import pytest
 from helpers.compare import like_asyncio
@@ -85,6 +86,21 @@ def test_a_connection(serving):
     until(serving.loop, lambda: "lost" in protocol.names)
     assert drain(client) == b"answer"
     assert protocol.trace == [("made",), ("data", b"question"), ("lost", None)]
+
+
+@pytest.mark.parametrize("host", [HOST, "::1"])
+def test_the_address_of_a_client_that_has_gone_already(loop, host):
+    """Who was accepted is known, though nobody is at the other end any more."""
+    protocol = Recorder()
+    server = listening(loop, host, 0, protocol_factory=lambda: protocol)
+    client = socket.create_connection(server.sockets[0].getsockname()[:2])
+    address = client.getsockname()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+    until(loop, lambda: "made" in protocol.names)
+    assert protocol.transport.get_extra_info("peername") == address
+    protocol.transport.abort()
+    shut(loop, server)
 
 
 def test_many_at_once_are_accepted_in_their_order(serving):

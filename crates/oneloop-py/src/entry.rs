@@ -1,5 +1,6 @@
 //! What the Python loop queues: the engine's entries and watches.
 
+use std::net::SocketAddr;
 use std::os::fd::{OwnedFd, RawFd};
 
 use oneloop::Instant;
@@ -28,12 +29,20 @@ pub(crate) enum Entry {
     Transport(Py<PyAny>, Step),
     /// Connections wait to be accepted.
     Accept(Py<PyAny>),
-    /// A connection that was accepted wants its protocol: the listener, and the connection.
-    Connect(Py<PyAny>, OwnedFd),
+    /// A connection that was accepted wants its protocol: the listener, and the connection. Boxed, for most entries are of other kinds.
+    Connect(Py<PyAny>, Box<Accepted>),
     /// A native coroutine can go on.
     Wake(Sleeper),
     /// A descriptor that coroutines wait for is ready.
     Ready(Waiters),
+}
+
+/// A connection that was accepted.
+pub(crate) struct Accepted {
+    pub(crate) connection: OwnedFd,
+    /// Whose it is, as the system said when it was accepted: later it does not, once the peer has gone. `None` for what is no internet
+    /// address.
+    pub(crate) peer: Option<SocketAddr>,
 }
 
 /// What a transport does in an entry of its own.

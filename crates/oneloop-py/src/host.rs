@@ -173,7 +173,7 @@ impl PyHost {
                 _ => Ok(()),
             },
             Entry::Connect(listener, connection) => match self.running(py) {
-                Some(event_loop) => server::connect(listener.bind(py), connection, &event_loop),
+                Some(event_loop) => server::connect(listener.bind(py), *connection, &event_loop),
                 None => Ok(()),
             },
         }

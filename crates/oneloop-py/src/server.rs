@@ -5,7 +5,8 @@
 //! loop says so, leaves the others waiting for a second, and goes on.
 
 use std::io;
-use std::os::fd::{OwnedFd, RawFd};
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use rustix::io::Errno;
 
-use crate::entry::{Entry, Request, RunsEntries, Watch};
+use crate::entry::{Accepted, Entry, Request, RunsEntries, Watch};
 use crate::ffi::context::{self, Entered};
 use crate::ffi::descriptor;
 use crate::transport::tls::{self, Settings};
@@ -156,7 +157,11 @@ pub(crate) fn accept(
     }
     for _ in 0..listener.batch {
         match descriptor::with(listener.fd, |listener| Ok(socket::accept(listener)?)) {
-            Ok((connection, _)) => engine.push(Entry::Connect(object.clone().unbind(), connection)),
+            Ok((connection, peer)) => {
+                let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+                let accepted = Box::new(Accepted { connection, peer });
+                engine.push(Entry::Connect(object.clone().unbind(), accepted));
+            }
             Err(error) => match Errno::from_io_error(&error) {
                 Some(Errno::WOULDBLOCK | Errno::INTR) => break,
                 // The peer has gone again. Before 3.14 asyncio asks again in the next iteration only.
@@ -205,7 +210,7 @@ fn refused(
 /// `SystemExit` and `KeyboardInterrupt`, and what the exception handler raises.
 pub(crate) fn connect(
     object: &Bound<'_, PyAny>,
-    connection: OwnedFd,
+    accepted: Accepted,
     event_loop: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
     let py = object.py();
@@ -228,8 +233,9 @@ pub(crate) fn connect(
                 .as_ref()
                 .map(|server| server.bind(py).clone()),
             context: listener.context_is_for_all.then(|| context.clone()),
+            peer: accepted.peer,
         };
-        let connection = Descriptor::Owned(connection);
+        let connection = Descriptor::Owned(accepted.connection);
         let made = transport::connect(event_loop, &listener.port, connection, parts);
         if let (Err(_), Some(layer)) = (&made, &layer) {
             tls::forget(layer);

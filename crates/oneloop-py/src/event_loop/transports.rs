@@ -41,6 +41,7 @@ impl Loop {
             extra,
             server,
             context,
+            peer: None,
         };
         // A class that somebody has put in the place of Python's own is asked whatever it may answer.
         let descriptor = match is_ours && Socket::new(&sock).is_original() {

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
@@ -64,6 +65,8 @@ pub(crate) struct Parts<'a, 'py> {
     pub(crate) server: Option<Bound<'py, PyAny>>,
     /// The context for all of the protocol's methods; `None` is a copy of the current one for each callback, as asyncio makes them.
     pub(crate) context: Option<Bound<'py, PyAny>>,
+    /// Who is at the other end, if that is known already.
+    pub(crate) peer: Option<SocketAddr>,
 }
 
 impl<'a, 'py> Parts<'a, 'py> {
@@ -79,6 +82,7 @@ impl<'a, 'py> Parts<'a, 'py> {
             extra,
             server: None,
             context: None,
+            peer: None,
         }
     }
 }

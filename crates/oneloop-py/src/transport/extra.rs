@@ -1,5 +1,6 @@
 //! What a transport tells of itself: `get_extra_info` and `repr`.
 
+use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 
 use oneloop::engine::stream::Machine;
@@ -25,10 +26,15 @@ impl<K: Kind> Transport<K> {
     ///
     /// # Errors
     /// What the socket raises that is no `OSError`.
-    pub(super) fn describe_socket(&self, py: Python<'_>) -> PyResult<()> {
+    pub(super) fn describe_socket(&self, py: Python<'_>, peer: Option<SocketAddr>) -> PyResult<()> {
         let Some(socket) = self.endpoint.users_object(py) else {
-            let peer = self.endpoint.with(py, |fd| Ok(Name::peer(fd)));
-            let peer = peer.unwrap_or(Name::Unknown);
+            let peer = match peer {
+                Some(peer) => Name::Internet(peer),
+                None => {
+                    let peer = self.endpoint.with(py, |fd| Ok(Name::peer(fd)));
+                    peer.unwrap_or(Name::Unknown)
+                }
+            };
             self.unasked.replace(Some(Unasked { peer, local: None }));
             return Ok(());
         };

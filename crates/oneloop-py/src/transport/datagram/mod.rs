@@ -122,7 +122,7 @@ pub(crate) fn open<'py>(
         guess: Guess::default(),
     };
     let mut transport = DatagramTransport::new(event_loop, port, endpoint, kind, &parts);
-    transport.describe_socket(py)?;
+    transport.describe_socket(py, parts.peer)?;
     let peer = transport.extra(py)?.get_item(names::peername(py))?;
     transport.kind.is_connected = match peer {
         Some(peer) => peer.is_truthy()?,

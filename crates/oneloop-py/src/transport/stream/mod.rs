@@ -95,7 +95,7 @@ pub(crate) fn connect<'py>(
     let endpoint = Endpoint::new(py, descriptor)?;
     let kind = Streaming::new(Shape::Duplex);
     let transport = StreamTransport::new(event_loop, port, endpoint, kind, &parts);
-    transport.describe_socket(py)?;
+    transport.describe_socket(py, parts.peer)?;
     transport.set_protocol(parts.protocol)?;
     let server = parts.server.clone();
     transport.introduce(parts, |object, transport| {
