@@ -43,7 +43,7 @@ PYTHON_TABLE = """
     errors, ffi <- socket
     ffi, address <- figures
     names, ffi, handle <- direct
-    names, ffi <- streams
+    names, ffi, awaitable <- streams
     names, ffi <- clients <- transport
     names, ffi <- making <- task
     claims, waiters, direct <- entry

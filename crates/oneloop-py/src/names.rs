@@ -7,7 +7,7 @@
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyString, PyTuple, PyType};
+use pyo3::types::{PyBytes, PyDict, PyString, PyTuple, PyType};
 
 macro_rules! strings {
     ($($(#[$attribute:meta])* $name:ident),* $(,)?) => {$(
@@ -172,6 +172,15 @@ strings! {
     warning,
     wrap_bio,
     write,
+    __class__,
+    __context__,
+    _exception,
+    _loop,
+    _maybe_resume_transport,
+    _wait_for_data,
+    readexactly,
+    readline,
+    readuntil,
 }
 
 /// The module `signal`, in which people replace the function of that name.
@@ -211,6 +220,8 @@ imports! {
     write_transport_class: PyType = "asyncio", "WriteTransport";
     buffered_protocol: PyType = "asyncio", "BufferedProtocol";
     stream_reader_class: PyType = "asyncio", "StreamReader";
+    incomplete_read_error: PyAny = "asyncio", "IncompleteReadError";
+    limit_overrun_error: PyAny = "asyncio", "LimitOverrunError";
     stream_reader_protocol: PyType = "asyncio", "StreamReaderProtocol";
     socket_class: PyAny = "socket", "socket";
     ipv4_family: PyAny = "socket", "AF_INET";
@@ -255,6 +266,14 @@ imports! {
     set_wakeup_fd: PyAny = "signal", "set_wakeup_fd";
     siginterrupt: PyAny = "signal", "siginterrupt";
     default_int_handler: PyAny = "signal", "default_int_handler";
+}
+
+/// `b"\n"`.
+pub(crate) fn newline(py: Python<'_>) -> &Bound<'_, PyBytes> {
+    static CACHE: PyOnceLock<Py<PyBytes>> = PyOnceLock::new();
+    CACHE
+        .get_or_init(py, || PyBytes::new(py, b"\n").unbind())
+        .bind(py)
 }
 
 /// The module `warnings`, not cached: what asks for it may be the last to go.

@@ -18,7 +18,7 @@ use crate::debug;
 use crate::errors;
 use crate::ffi::attached::Attached;
 use crate::ffi::call;
-use crate::ffi::coroutine::{Coroutine, Step};
+use crate::ffi::coroutine::{Coroutine, Guise, Step};
 use crate::ffi::raw_type::{Halt, Payload, Visit};
 use crate::ffi::slot::Slot;
 use crate::names;
@@ -26,7 +26,7 @@ use crate::sleepers::Sleeper;
 
 /// Where a coroutine is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum State {
+pub(crate) enum State {
     /// Nobody has awaited it.
     Created,
     /// Its work is being polled.
@@ -35,6 +35,18 @@ pub(super) enum State {
     Suspended,
     /// It has returned, raised, or was closed.
     Finished,
+}
+
+impl State {
+    /// By the names of `inspect.getcoroutinestate`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Created => "CORO_CREATED",
+            Self::Running => "CORO_RUNNING",
+            Self::Suspended => "CORO_SUSPENDED",
+            Self::Finished => "CORO_CLOSED",
+        }
+    }
 }
 
 /// The payload of a coroutine.
@@ -49,27 +61,6 @@ pub(super) struct Native {
     home: Attached<Weak<dyn Home>>,
     work: Attached<RefCell<Option<Box<dyn Work>>>>,
     sleeper: Cell<Option<Sleeper>>,
-}
-
-/// What `python -m asyncio ps` reads of another process's memory where a task's coroutine should be: it takes every one for CPython's own,
-/// and asks a byte whether there is a frame to follow. Wherever in here that byte is, it says that there is none.
-///
-/// A coroutine of Cython's, say, has nothing of the kind, and whether the table is shown is luck.
-struct Guise {
-    _frame_states: [u8; Self::SIZE],
-}
-
-impl Guise {
-    /// From 3.14 on, up to behind the byte; see `_PyGenObject_HEAD`.
-    const SIZE: usize = if cfg!(Py_3_14) { 56 } else { 0 };
-    /// `FRAME_CLEARED`.
-    const CLEARED: u8 = if cfg!(Py_3_15) { 5 } else { 4 };
-
-    fn new() -> Self {
-        Self {
-            _frame_states: [Self::CLEARED; Self::SIZE],
-        }
-    }
 }
 
 impl Native {
@@ -335,7 +326,7 @@ impl Drop for Running<'_> {
 }
 
 /// A `StopIteration` that the work raised would be taken for its result.
-fn not_a_result(py: Python<'_>, error: PyErr) -> PyErr {
+pub(crate) fn not_a_result(py: Python<'_>, error: PyErr) -> PyErr {
     if !error.is_instance_of::<PyStopIteration>(py) {
         return error;
     }
@@ -345,11 +336,11 @@ fn not_a_result(py: Python<'_>, error: PyErr) -> PyErr {
 }
 
 #[cold]
-fn already_executing() -> PyErr {
+pub(crate) fn already_executing() -> PyErr {
     PyValueError::new_err("coroutine already executing")
 }
 
 #[cold]
-fn reused() -> PyErr {
+pub(crate) fn reused() -> PyErr {
     PyRuntimeError::new_err("cannot reuse already awaited coroutine")
 }

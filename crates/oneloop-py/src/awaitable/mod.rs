@@ -14,7 +14,9 @@ mod coroutine;
 mod future;
 mod table;
 
+pub(crate) use self::coroutine::{State, already_executing, not_a_result, reused};
 pub(crate) use self::future::Driven;
+pub(crate) use self::table::exception as thrown;
 
 use std::cell::Cell;
 use std::rc::{Rc, Weak};

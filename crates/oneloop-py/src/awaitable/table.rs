@@ -91,12 +91,7 @@ fn attributes() -> Vec<Attribute<Native>> {
     if cfg!(Py_3_15) {
         // By the names of `inspect.getcoroutinestate`, which reads this one there.
         attributes.push(method::getter(c"cr_state", |py, native: &Native| {
-            let state = match native.state.get() {
-                State::Created => "CORO_CREATED",
-                State::Running => "CORO_RUNNING",
-                State::Suspended => "CORO_SUSPENDED",
-                State::Finished => "CORO_CLOSED",
-            };
+            let state = native.state.get().name();
             Ok(PyString::new(py, state).into_any())
         }));
     }
@@ -104,7 +99,7 @@ fn attributes() -> Vec<Attribute<Native>> {
 }
 
 /// What `throw` was given: an exception, or a class with perhaps the value to make it of, and perhaps a traceback.
-fn exception(args: &Bound<'_, PyTuple>) -> PyResult<PyErr> {
+pub(crate) fn exception(args: &Bound<'_, PyTuple>) -> PyResult<PyErr> {
     let py = args.py();
     if args.is_empty() || args.len() > 3 {
         return Err(PyTypeError::new_err(format!(

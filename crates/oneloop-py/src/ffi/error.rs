@@ -21,7 +21,7 @@ pub(crate) fn fetch(py: Python<'_>) -> PyErr {
 
 /// Runs `f`, which may call Python and must report its own failures, and puts back the exception that was set before, if one was: a
 /// finalizer runs wherever the last reference goes.
-pub(super) fn kept<R>(py: Python<'_>, f: impl FnOnce() -> R) -> R {
+pub(crate) fn kept<R>(py: Python<'_>, f: impl FnOnce() -> R) -> R {
     let before = take(py);
     let result = f();
     if let Some(before) = before {

@@ -94,11 +94,61 @@ where
     }
 
     let _ = body;
-    let class = py.get_type::<T>();
+    define(&py.get_type::<T>(), name, doc, call::<T, F, ANNOUNCED>)
+}
+
+/// Adds a method to `class`, which may be written in Python. As [`add`].
+///
+/// # Errors
+/// `MemoryError`.
+pub(crate) fn add_to<F>(
+    class: &Bound<'_, PyType>,
+    name: &'static CStr,
+    doc: &'static CStr,
+    body: F,
+) -> PyResult<()>
+where
+    F: for<'py> Fn(&Bound<'py, PyAny>, Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>>
+        + Copy
+        + 'static,
+{
+    unsafe extern "C" fn call<F>(
+        object: *mut PyObject,
+        values: *const *mut PyObject,
+        positional: ffi::Py_ssize_t,
+        keywords: *mut PyObject,
+    ) -> *mut PyObject
+    where
+        F: for<'py> Fn(&Bound<'py, PyAny>, Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>>
+            + Copy
+            + 'static,
+    {
+        let run = |py: Python<'_>| {
+            // SAFETY: a live object, which the caller holds during the call.
+            let owner = unsafe { Borrowed::from_ptr(py, object) };
+            // SAFETY: as in `add_by`.
+            let arguments = unsafe { Arguments::new(py, values, positional, keywords) };
+            method::conjure::<F>()(&owner, arguments).map(Bound::into_ptr)
+        };
+        // SAFETY: called by CPython, so the thread is attached.
+        unsafe { entry::enter(run) }
+    }
+
+    let _ = body;
+    define(class, name, doc, call::<F>)
+}
+
+fn define(
+    class: &Bound<'_, PyType>,
+    name: &'static CStr,
+    doc: &'static CStr,
+    call: ffi::PyCFunctionFastWithKeywords,
+) -> PyResult<()> {
+    let py = class.py();
     let definition = Box::leak(Box::new(ffi::PyMethodDef {
         ml_name: name.as_ptr(),
         ml_meth: ffi::PyMethodDefPointer {
-            PyCFunctionFastWithKeywords: call::<T, F, ANNOUNCED>,
+            PyCFunctionFastWithKeywords: call,
         },
         ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
         ml_doc: doc.as_ptr(),

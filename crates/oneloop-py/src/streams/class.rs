@@ -4,7 +4,8 @@
 //! method is the class's, as long as the dictionary has nothing of that name. The first is looked at again whenever the class has changed,
 //! the second whenever an object is.
 //!
-//! From 3.13 on only: before, an object that somebody has asked for its dictionary is slow ever after, for Python.
+//! From 3.13 on only: before, an object that somebody has asked for its dictionary is slow ever after, for Python. One that was given another
+//! class has such a dictionary on every version.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -20,6 +21,10 @@ pub(super) struct Class {
     methods: Vec<(Py<PyString>, Py<PyAny>)>,
     /// A property that it stands for. No object can hide one.
     property: Option<(Py<PyString>, Py<PyAny>)>,
+    /// The same of a class above it, whose methods this one's native ones stand for.
+    above: Vec<(Py<PyType>, Py<PyString>, Py<PyAny>)>,
+    /// Whether its objects were made as another class's.
+    is_given: bool,
     /// The names of what its objects keep.
     kept: Vec<Py<PyString>>,
     /// The [version](instance::version) that was found to be so; 0 is none. Read and written with the GIL held, which orders it.
@@ -44,9 +49,23 @@ impl Class {
             class: class.clone().unbind(),
             methods,
             property,
+            above: Vec::new(),
+            is_given: false,
             kept,
             version: AtomicU32::new(0),
         }
+    }
+
+    /// A class that objects are given once they are made.
+    pub(super) fn given(mut self, above: Vec<(Py<PyType>, Py<PyString>, Py<PyAny>)>) -> Self {
+        self.above = above;
+        self.is_given = true;
+        self
+    }
+
+    /// The class.
+    pub(super) fn class<'py>(&self, py: Python<'py>) -> &Bound<'py, PyType> {
+        self.class.bind(py)
     }
 
     /// Whether the object is exactly of this class.
@@ -70,14 +89,18 @@ impl Class {
     /// The dictionary of an object of this class in which its attributes are.
     #[inline]
     fn dictionary<'py>(&self, object: &Bound<'py, PyAny>) -> Option<Bound<'py, PyDict>> {
-        if cfg!(not(Py_3_13)) || !self.is_of(object) || !self.is_as_expected(object.py()) {
+        if (cfg!(not(Py_3_13)) && !self.is_given)
+            || !self.is_of(object)
+            || !self.is_as_expected(object.py())
+        {
             return None;
         }
         instance::dictionary(object)
     }
 
+    /// Whether the class, and those above it, are as they were.
     #[inline]
-    fn is_as_expected(&self, py: Python<'_>) -> bool {
+    pub(super) fn is_as_expected(&self, py: Python<'_>) -> bool {
         // One that has changed has a new version after the next look-up of whoever it may be.
         match instance::version(self.class.bind(py)) {
             Some(version) if version.get() == self.version.load(Ordering::Relaxed) => true,
@@ -93,9 +116,14 @@ impl Class {
         let has = |(name, value): &(Py<PyString>, Py<PyAny>)| {
             class.getattr(name.bind(py)).is_ok_and(|own| own.is(value))
         };
+        let has_above = |(class, name, value): &(Py<PyType>, Py<PyString>, Py<PyAny>)| {
+            let class = class.bind(py);
+            class.getattr(name.bind(py)).is_ok_and(|own| own.is(value))
+        };
         let lacks = |name: &Py<PyString>| matches!(class.hasattr(name.bind(py)), Ok(false));
         let expected = instance::is_plain(class)
             && self.methods.iter().chain(&self.property).all(has)
+            && self.above.iter().all(has_above)
             && self.kept.iter().all(lacks)
             // Whatever has been put there may have been asked just now, and have changed the class.
             && instance::version(class).is_some_and(|now| now.get() == version);
@@ -110,6 +138,10 @@ impl<'py> Attributes<'py> {
     /// Those of an object whose dictionary is known by [`Class::own`], or else those that it says it has.
     pub(super) fn new(object: Bound<'py, PyAny>, own: Option<Bound<'py, PyDict>>) -> Self {
         Self { object, own }
+    }
+
+    pub(super) fn object(&self) -> &Bound<'py, PyAny> {
+        &self.object
     }
 
     pub(super) fn py(&self) -> Python<'py> {

@@ -5,14 +5,18 @@
 //! knows their private names, so [`learn`] makes sure at import that this interpreter's methods use no others. Where anything is unlike that,
 //! and with `ONELOOP_FAST_STREAMS=0` in the environment, the protocol's method is called as any other protocol's.
 
+mod attempt;
 mod class;
+mod reader;
+mod reading;
 
 use pyo3::exceptions::PyNotImplementedError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyByteArray, PyInt, PyString, PyTuple, PyType};
+use pyo3::types::{PyBool, PyByteArray, PyInt, PyString, PyType};
 
 use self::class::{Attributes, Class};
+use self::reader::expect;
 use crate::ffi::{bound_method, bytearray, call, weak};
 use crate::names;
 
@@ -34,7 +38,7 @@ struct Known {
 
 /// A reader that has been given bytes; whoever waits for them is to be told.
 pub(crate) struct Fed<'py> {
-    known: &'py Known,
+    class: &'py Class,
     reader: Attributes<'py>,
 }
 
@@ -44,19 +48,28 @@ pub(crate) fn may_feed(protocol: &Bound<'_, PyAny>) -> bool {
     known.is_some_and(|known| known.protocol.is_of(protocol))
 }
 
+/// Lets the reader behind a protocol read natively, if both are asyncio's own.
+pub(crate) fn adopt(protocol: &Bound<'_, PyAny>) {
+    if !may_feed(protocol) {
+        return;
+    }
+    // What goes wrong there (an audit hook, a loop of somebody else's) leaves the reader as it is.
+    drop(reader::behind(protocol).map(|reader| reader::give(&reader)));
+}
+
 /// Gives the reader behind a protocol what was received, which is not empty. `None` if the protocol's method is to be called instead. Runs no
 /// Python code.
 #[inline]
 pub(crate) fn feed<'py>(protocol: &Bound<'py, PyAny>, data: &[u8]) -> Option<PyResult<Fed<'py>>> {
     let known = KNOWN.get(protocol.py())?.as_ref()?;
-    let reader = known.reader_of(protocol)?;
-    let own = known.reader.own(&reader);
+    let (class, reader) = known.reader_of(protocol)?;
+    let own = class.own(&reader);
     if own.is_none() && !known.has_its_methods(&reader) {
         return None;
     }
     let reader = Attributes::new(reader, own);
     let buffer = buffer_of(&reader)?;
-    Some(bytearray::append(&buffer, data).map(|()| Fed { known, reader }))
+    Some(bytearray::append(&buffer, data).map(|()| Fed { class, reader }))
 }
 
 impl Fed<'_> {
@@ -65,7 +78,7 @@ impl Fed<'_> {
     /// # Errors
     /// What the future or the transport raises.
     pub(crate) fn tell(self) -> PyResult<()> {
-        let Fed { known, mut reader } = self;
+        let Fed { class, mut reader } = self;
         let py = reader.py();
         let waiter = reader.get(names::_waiter(py))?;
         if !waiter.is_none() {
@@ -74,7 +87,7 @@ impl Fed<'_> {
             if !call::method(names::cancelled(py), [&waiter])?.is_truthy()? {
                 call::method(names::set_result(py), [&waiter, &none])?;
             }
-            reader.renew(&known.reader);
+            reader.renew(class);
         }
         if has_room(&reader) {
             return Ok(());
@@ -87,7 +100,7 @@ impl Fed<'_> {
             return Ok(());
         }
         let paused = call::method(names::pause_reading(py), [&transport]);
-        reader.renew(&known.reader);
+        reader.renew(class);
         match paused {
             Ok(_) => reader.set(names::_paused(py), PyBool::new(py, true).as_any()),
             Err(error) if error.is_instance_of::<PyNotImplementedError>(py) => {
@@ -138,7 +151,10 @@ fn buffer_of<'py>(reader: &Attributes<'py>) -> Option<Bound<'py, PyByteArray>> {
 impl Known {
     /// The reader behind a protocol, if both are asyncio's own, and so are the protocol's methods.
     #[inline]
-    fn reader_of<'py>(&self, protocol: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+    fn reader_of<'py>(
+        &'py self,
+        protocol: &Bound<'py, PyAny>,
+    ) -> Option<(&'py Class, Bound<'py, PyAny>)> {
         let py = protocol.py();
         let own = self.protocol.own(protocol);
         if own.is_none() && !self.is_its_protocol(protocol) {
@@ -146,7 +162,13 @@ impl Known {
         }
         let name = names::_stream_reader_wr(py);
         let reference = Attributes::new(protocol.clone(), own).get(name).ok()?;
-        weak::target(&reference).filter(|reader| self.reader.is_of(reader))
+        let reader = weak::target(&reference)?;
+        let native = reader::known(py).map(reader::Reader::fed);
+        let class = native.into_iter().chain([&self.reader]);
+        class
+            .into_iter()
+            .find(|class| class.is_of(&reader))
+            .map(|class| (class, reader))
     }
 
     /// Whether asking a protocol itself finds asyncio's methods.
@@ -184,6 +206,13 @@ pub(crate) fn learn(py: Python<'_>) -> PyResult<()> {
         // What is missing there is no error, but another asyncio than the known one.
         _ => known(py)?.ok(),
     };
+    if let Some(known) = &known {
+        let feeding = [
+            (names::feed_data(py), &known.feed_data),
+            (names::_wakeup_waiter(py), &known.wakeup_waiter),
+        ];
+        reader::learn(py, &feeding)?;
+    }
     KNOWN.get_or_init(py, || known);
     Ok(())
 }
@@ -198,11 +227,11 @@ fn known(py: Python<'_>) -> PyResult<PyResult<Known>> {
         let stream_reader = protocol.getattr(names::_stream_reader(py))?;
         expect(
             &stream_reader.getattr(names::fget(py))?,
-            &["_stream_reader_wr"],
+            &[&["_stream_reader_wr"]],
         )?;
         let method = |class: &Bound<'_, PyType>, name, uses| {
             let function = class.getattr(name)?;
-            expect(&function, uses)?;
+            expect(&function, &[uses])?;
             Ok::<_, PyErr>(function.unbind())
         };
         let feeding = [
@@ -260,16 +289,4 @@ fn known(py: Python<'_>) -> PyResult<PyResult<Known>> {
         })
     };
     Ok(known())
-}
-
-/// Refuses a function that uses other names than these, in that order. (`_eof` is asked for by an assertion, which `-O` leaves out.)
-fn expect(function: &Bound<'_, PyAny>, names: &[&str]) -> PyResult<()> {
-    let py = function.py();
-    let code = function.getattr(names::__code__(py))?;
-    let used = code.getattr(names::co_names(py))?.cast_into::<PyTuple>()?;
-    let used: Vec<String> = used.extract()?;
-    match used.iter().filter(|name| *name != "_eof").eq(names) {
-        true => Ok(()),
-        false => Err(PyNotImplementedError::new_err(used)),
-    }
 }

@@ -23,6 +23,7 @@ use crate::ffi::raw_type::{Halt, Payload, Visit};
 use crate::ffi::slot::Slot;
 use crate::handle::{Callback, Handle};
 use crate::names;
+use crate::streams;
 
 /// The payload of a transport of kind `K`.
 pub(super) struct Transport<K> {
@@ -160,6 +161,7 @@ impl<K: Kind> Transport<K> {
     ) -> PyResult<()> {
         let py = object.py();
         let reads = prepare(object, self)?;
+        streams::adopt(parts.protocol);
         let connection_made = parts.protocol.getattr(names::connection_made(py))?;
         self.call_soon(connection_made, PyTuple::new(py, [object])?)?;
         if let Reads::Yes = reads {

@@ -9,6 +9,7 @@ use super::cipher::Outcome;
 use super::layer::Layer;
 use crate::ffi::call;
 use crate::names;
+use crate::streams;
 
 impl Layer {
     /// Follows `asyncio.BaseProtocol.connection_made`.
@@ -76,6 +77,7 @@ impl Layer {
         if opened == Opened::Announce
             && let (Some(protocol), Some(surface)) = (self.protocol.get(py), self.surface.get(py))
         {
+            streams::adopt(&protocol);
             call::method(names::connection_made(py), [&protocol, &surface])?;
         }
         self.wake(py, None)?;
