@@ -152,6 +152,11 @@ impl Script {
         self.state().registered.get(&fd).copied()
     }
 
+    /// Has the driver forget a descriptor, as a kernel does when somebody closes its file.
+    pub fn forget(&self, fd: RawFd) {
+        self.state().registered.remove(&fd);
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // A panicking test poisons it; its state is whole all the same, and the message should be the test's own.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

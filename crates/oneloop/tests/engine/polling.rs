@@ -204,6 +204,25 @@ fn timers_poll_each_time_while_they_could_overtake_a_registered_descriptor() {
 }
 
 #[test]
+fn a_watch_whose_number_was_registered_anew_wants_no_polls_any_more() {
+    let rig = rig();
+    let (ours, _theirs) = std::os::unix::net::UnixStream::pair().expect("a pair");
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&ours);
+    // Watched, and closed behind the loop's back: afterwards its number is somebody else's.
+    let watched = rig.event_loop.watch(fd, Direction::Read, says("io"));
+    assert!(watched.is_ok());
+    rig.script.forget(fd);
+    let token = rig.event_loop.register(fd).expect("a registration");
+    push_chain(&rig.event_loop, 30, Duration::ZERO);
+    rig.event_loop.run().expect("a run");
+    assert_eq!(rig.script.waits(), [NOW], "as a watch it would want 30");
+    rig.event_loop.release(token, ours.into());
+    arm_chain(&rig.event_loop, 30);
+    rig.event_loop.run().expect("a run");
+    assert_eq!(rig.script.waits(), [NOW; 2], "there is none to overtake");
+}
+
+#[test]
 fn work_in_the_inbox_is_work() {
     let rig = rig();
     fn again(event_loop: &Rc<Loop>, left: u32) {
