@@ -15,48 +15,29 @@ mod threadsafe;
 mod timer;
 
 use std::cell::Cell;
-use std::rc::Weak;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use oneloop::engine::TimerKey;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::PyFloat;
 
 use self::plain::Plain;
 use self::threadsafe::ThreadSafe;
 use self::timer::Timer;
 use crate::clock::When;
 use crate::ffi::arguments::Rest;
-use crate::ffi::attached::Attached;
 use crate::ffi::raw_type::{Payload, RawType};
 use crate::ffi::slot::Slot;
 use crate::names;
 
-/// Told once when a timer handle is cancelled before it fired, outside any borrow of the loop.
-pub(crate) trait Disarm {
-    /// Forgets the timer. Must not raise and must not block.
-    fn disarm(&self, timer: TimerKey);
-}
+/// Has a loop, of which this is the Python object, forget a timer: called once when a timer handle is cancelled before it fired, outside any
+/// borrow of the loop. Must not raise and must not block.
+pub(crate) type Disarm = fn(&Bound<'_, PyAny>, TimerKey);
 
-/// Who is told, which a handle must not keep alive.
-pub(crate) struct Disarmer(Attached<Weak<dyn Disarm>>);
-
-impl Disarmer {
-    pub(crate) fn new(py: Python<'_>, engine: Weak<dyn Disarm>) -> Self {
-        Self(Attached::new(py, engine))
-    }
-
-    /// Another reference to the same.
-    pub(crate) fn clone(&self, py: Python<'_>) -> Self {
-        Self(Attached::new(py, Weak::clone(self.0.get(py))))
-    }
-
-    fn disarm(&self, py: Python<'_>, timer: TimerKey) {
-        if let Some(engine) = self.0.get(py).upgrade() {
-            engine.disarm(timer);
-        }
-    }
-}
+/// A function for all loops and not a reference in each handle, which has its loop already: programs hold timers by the ten thousand.
+static DISARM: OnceLock<Disarm> = OnceLock::new();
 
 /// Whether any loop of this process was ever in debug mode: as long as none was, a handle that is cancelled need not ask its own.
 static WAS_DEBUGGING: AtomicBool = AtomicBool::new(false);
@@ -99,7 +80,8 @@ static THREAD_SAFE_HANDLE: PyOnceLock<Option<RawType<ThreadSafe>>> = PyOnceLock:
 ///
 /// # Errors
 /// What building a type or importing asyncio raises.
-pub(crate) fn add_types(module: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(crate) fn add_types(module: &Bound<'_, PyModule>, disarm: Disarm) -> PyResult<()> {
+    DISARM.get_or_init(|| disarm);
     let py = module.py();
     let handle = HANDLE.get_or_try_init(py, || {
         RawType::build(names::handle_class(py)?, plain::definition())
@@ -226,17 +208,19 @@ impl TimerHandle {
     ///
     /// # Errors
     /// As [`Handle::new`].
-    pub(crate) fn new(when: When<'_>, what: Callback<'_, '_>, disarm: Disarmer) -> PyResult<Self> {
+    pub(crate) fn new(when: When<'_>, what: Callback<'_, '_>) -> PyResult<Self> {
         let py = what.event_loop.py();
         let (seconds, when) = match when {
-            When::Seconds(seconds) => (Some(seconds), None),
-            When::Object(object) => (None, Some(object)),
+            When::Seconds(seconds) if seconds.is_nan() => {
+                (seconds, Some(PyFloat::new(py, seconds).into_any()))
+            }
+            When::Seconds(seconds) => (seconds, None),
+            When::Object(object) => (f64::NAN, Some(object)),
         };
         let timer = Timer {
             seconds,
             when: Slot::new(when),
             key: Cell::new(None),
-            disarm,
             plain: Plain::new(what)?,
         };
         Ok(Self(built(py, &TIMER_HANDLE).make(py, timer)?.unbind()))

@@ -60,7 +60,7 @@ mod _core {
         let py = module.py();
         crate::refuse_without_gil(py)?;
         crate::refuse_other_interpreters(py)?;
-        crate::handle::add_types(module)?;
+        crate::handle::add_types(module, crate::event_loop::disarm)?;
         crate::transport::add_types(module)?;
         crate::awaitable::add_type(module)?;
         crate::event_loop::add_methods(py)?;

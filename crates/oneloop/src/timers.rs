@@ -8,6 +8,8 @@
 //! Four children instead of two halve the depth, and the four lie in at most two cache lines.
 //! No method drops a payload, as `OwnerCell` asks.
 
+use std::num::NonZeroU64;
+
 use crate::instant::Instant;
 use slab::Slab;
 
@@ -16,18 +18,21 @@ const ARITY: usize = 4;
 const COMPACTION_FLOOR: usize = 64;
 /// A slab of at most this capacity is kept when the last timer is gone.
 const KEPT_CAPACITY: usize = 4 * 1024;
+/// From this many timers on, room for more is made in steps of an eighth instead of doubling: what is empty is memory too. Large blocks are
+/// moved by the kernel, page by page, and not copied.
+const LARGE: usize = 4 * 1024;
 
-/// Names one armed timer. It stays harmless after the timer has fired or was cancelled.
+/// Names one armed timer. It stays harmless after the timer has fired or was cancelled. Having none takes no more room.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct TimerKey {
     slot: u32,
-    sequence: u64,
+    sequence: NonZeroU64,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Node {
     deadline: Instant,
-    sequence: u64,
+    sequence: NonZeroU64,
     slot: u32,
 }
 
@@ -40,7 +45,7 @@ impl Node {
 
 #[derive(Debug)]
 struct Slot<T> {
-    sequence: u64,
+    sequence: NonZeroU64,
     payload: T,
 }
 
@@ -49,7 +54,7 @@ struct Slot<T> {
 pub(crate) struct Timers<T> {
     heap: Vec<Node>,
     slots: Slab<Slot<T>>,
-    next_sequence: u64,
+    next_sequence: NonZeroU64,
 }
 
 impl<T> Timers<T> {
@@ -57,7 +62,7 @@ impl<T> Timers<T> {
         Self {
             heap: Vec::new(),
             slots: Slab::new(),
-            next_sequence: 0,
+            next_sequence: NonZeroU64::MIN,
         }
     }
 
@@ -74,7 +79,10 @@ impl<T> Timers<T> {
     /// If more than `u32::MAX` timers are armed at once, for which no machine has the memory.
     pub(crate) fn arm(&mut self, deadline: Instant, payload: T) -> TimerKey {
         let sequence = self.next_sequence;
-        self.next_sequence += 1;
+        self.next_sequence = sequence.saturating_add(1); // 600 years of a timer each nanosecond
+        if self.heap.len() >= LARGE {
+            self.make_room();
+        }
         let index = self.slots.insert(Slot { sequence, payload });
         let Ok(slot) = u32::try_from(index) else {
             panic!("more than u32::MAX timers are armed");
@@ -138,6 +146,16 @@ impl<T> Timers<T> {
     /// What the armed timers hold, in no particular order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.slots.iter().map(|(_, slot)| &slot.payload)
+    }
+
+    #[inline]
+    fn make_room(&mut self) {
+        if self.heap.len() == self.heap.capacity() {
+            self.heap.reserve_exact(self.heap.len() / 8);
+        }
+        if self.slots.len() == self.slots.capacity() {
+            self.slots.reserve_exact(self.slots.len() / 8);
+        }
     }
 
     fn stands(&self, node: &Node) -> bool {

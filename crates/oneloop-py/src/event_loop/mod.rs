@@ -28,7 +28,7 @@ use crate::entry::{Entry, Request};
 use crate::errors;
 use crate::ffi::arguments::Rest;
 use crate::ffi::{self, attached::Attached};
-use crate::handle::{Callback, Disarm, Disarmer, Handle};
+use crate::handle::{Callback, Handle};
 use crate::host::{Engine, PyHost};
 use crate::transport::Port;
 use crate::{handle, run, watch};
@@ -39,7 +39,6 @@ use crate::{handle, run, watch};
 #[pyclass(frozen, subclass, dict, name = "Loop", module = "oneloop._core")]
 pub(crate) struct Loop {
     state: Attached<State>,
-    disarm: Disarmer,
     port: Arc<dyn Port>,
 }
 
@@ -55,12 +54,16 @@ impl Drop for Loop {
     }
 }
 
-impl Disarm for Engine {
-    fn disarm(&self, timer: TimerKey) {
-        // On another thread than the running loop's, the entry stays until its time has come: a cancelled handle does nothing.
-        if self.place() != Place::Outside {
-            drop(self.cancel(timer));
-        }
+/// Has a loop forget a timer whose handle was cancelled.
+pub(crate) fn disarm(event_loop: &Bound<'_, PyAny>, timer: TimerKey) {
+    // The handles of our loops have nothing else for a loop.
+    let Ok(event_loop) = event_loop.cast::<Loop>() else {
+        return;
+    };
+    let engine = event_loop.get().engine_as_it_is(event_loop.py());
+    // On another thread than the running loop's, the entry stays until its time has come: a cancelled handle does nothing.
+    if engine.place() != Place::Outside {
+        drop(engine.cancel(timer));
     }
 }
 
@@ -198,7 +201,6 @@ impl Loop {
         handle::note_debug_mode(debug);
         let engine = Engine::new_cyclic(kind, |engine| PyHost::new(engine, debug))
             .map_err(|error| errors::from_io(py, error))?;
-        let disarm = Disarmer::new(py, Rc::downgrade(&engine) as _);
         let port = transports::LoopPort::new(py, &engine);
         Ok(Self {
             state: Attached::new(
@@ -208,7 +210,6 @@ impl Loop {
                     task_factory: RefCell::new(None),
                 },
             ),
-            disarm,
             port: Arc::new(port),
         })
     }

@@ -211,7 +211,7 @@ fn arm<'py>(
     }
     let deadline = when.instant()?;
     let what = callback_of(event_loop, engine, callback, arguments)?;
-    let timer = TimerHandle::new(when, what, this.disarm.clone(py))?;
+    let timer = TimerHandle::new(when, what)?;
     if engine.place() == Place::Outside {
         let request = Request::Arm(deadline, timer.clone_ref(py));
         Loop::request(py, engine, request)?;

@@ -8,19 +8,19 @@ use pyo3::types::PyFloat;
 
 use super::plain::Plain;
 use super::table::{attributes, methods, shown, truth};
-use super::{Disarmer, Kind};
+use super::{DISARM, Kind};
 use crate::ffi::method;
 use crate::ffi::raw_type::{Definition, FreeList, Halt, Payload, Visit};
 use crate::ffi::slot::Slot;
 
 /// The payload of a `TimerHandle`.
 pub(super) struct Timer {
-    /// What `when()` returns: the number that the caller computed, whatever its type. Empty until somebody asks, if it is `seconds`.
+    /// What `when()` returns: the number that the caller computed, whatever its type. Empty until somebody asks, if it is `seconds`, which
+    /// else is no number.
     pub(super) when: Slot,
-    pub(super) seconds: Option<f64>,
+    pub(super) seconds: f64,
     /// The engine's timer, while it is armed.
     pub(super) key: Cell<Option<TimerKey>>,
-    pub(super) disarm: Disarmer,
     pub(super) plain: Plain,
 }
 
@@ -32,8 +32,10 @@ impl Kind for Timer {
     fn cancel(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
         if !self.plain.cancelled.get()
             && let Some(key) = self.key.take()
+            && let Some(event_loop) = self.plain.event_loop.get(object.py())
+            && let Some(disarm) = DISARM.get()
         {
-            self.disarm.disarm(object.py(), key);
+            disarm(&event_loop, key);
         }
         self.plain.cancel(object)
     }
@@ -76,14 +78,13 @@ impl Payload for Timer {
 pub(super) fn definition() -> Definition<Timer> {
     let mut attributes = attributes();
     attributes.push(method::getter(c"_when", |py, timer: &Timer| {
-        if timer.when.is_empty()
-            && let Some(seconds) = timer.seconds
-        {
+        // After `clear` it may be empty without seconds.
+        if timer.when.is_empty() && !timer.seconds.is_nan() {
             // Kept, since an attribute is the same object each time. Nothing was there to be dropped.
             drop(
                 timer
                     .when
-                    .replace(py, Some(PyFloat::new(py, seconds).into_any())),
+                    .replace(py, Some(PyFloat::new(py, timer.seconds).into_any())),
             );
         }
         shown(py, &timer.when)
