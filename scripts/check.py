@@ -39,6 +39,7 @@ VENV = ROOT / (os.environ.get("VENV") or ".venv")
 # Each fast path has one, which is 0 to turn it off. tests/test_fallbacks.py sees that none is missing.
 SWITCHES = (
     "ONELOOP_HANDLE_FREE",
+    "ONELOOP_NATIVE_TASK",
     "ONELOOP_FREE_LISTS",
     "ONELOOP_GATHER_WRITES",
     "ONELOOP_FAST_STREAMS",

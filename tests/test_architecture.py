@@ -42,7 +42,8 @@ PYTHON_TABLE = """
     names <- claims, address
     errors, ffi <- socket
     ffi, address <- figures
-    names, ffi, handle <- direct
+    names, ffi <- stepping
+    names, ffi, handle, stepping <- direct
     names, ffi, awaitable <- streams
     names, ffi <- clients <- transport
     names, ffi <- making <- task

@@ -41,6 +41,7 @@ if sys.version_info >= (3, 14):
         "_addresses_in_figures",
         "_adopt",
         "_literal",
+        "_takes_steps",
         "_wrap_tls",
     ]
 else:
@@ -62,6 +63,7 @@ else:
         "_addresses_in_figures",
         "_adopt",
         "_literal",
+        "_takes_steps",
         "_wrap_tls",
     ]
 
@@ -218,6 +220,7 @@ def _addresses_in_figures(
     host: Any, port: Any, family: Any, kind: Any, proto: Any, flags: Any
 ) -> list[tuple[Any, Any, int, str, Any]] | None: ...
 def _literal(host: Any, port: Any, family: Any, proto: Any) -> tuple[int, tuple[Any, ...]] | None: ...
+def _takes_steps() -> bool: ...
 
 @disjoint_base
 class Loop:

@@ -180,6 +180,52 @@ async def tasks(loop, n, shared):
         assert await loop.create_task(nothing(shared.argument), name=shared.name) is shared.argument
 
 
+@operation()
+async def steps(loop, n, shared):
+    """A task's usual steps: giving way, waiting for two futures in turn, and returning to one, to two and to nobody."""
+
+    async def work(first, second):
+        await asyncio.sleep(0)
+        assert await first is await second is shared.argument
+        return shared.argument
+
+    for number in range(n // 4):
+        first, second = loop.create_future(), loop.create_future()
+        task = loop.create_task(work(first, second), name=shared.name)
+        for _ in range(number % 3):
+            task.add_done_callback(shared.callback, context=shared.context)
+        for future in (first, second):
+            await asyncio.sleep(0)
+            future.set_result(shared.argument)
+        assert await task is shared.argument
+
+
+@operation()
+async def steps_done_over(loop, n, shared):
+    """Steps of which asyncio's C code does the rest: raising, a request to cancel, and what is no future of its own."""
+
+    class Future(asyncio.Future):
+        pass
+
+    async def work(kind, future):
+        await asyncio.sleep(0)
+        if kind == 0:
+            raise ExpectedError(shared.argument)
+        if kind == 1:
+            asyncio.current_task().cancel(shared.name)
+        return await future
+
+    for number in range(n // 4):
+        future = Future(loop=loop)
+        task = loop.create_task(work(number % 3, future), name=shared.name)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        if not future.done():
+            future.set_result(shared.argument)
+        with contextlib.suppress(ExpectedError, asyncio.CancelledError):
+            assert await task is shared.argument
+
+
 @operation(0.5)
 async def tasks_in_contexts(loop, n, shared):
     for _ in range(n):

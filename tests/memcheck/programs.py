@@ -142,6 +142,78 @@ def threads():
 
 
 @program()
+def steps():
+    """The steps of tasks that are taken without asyncio's C code, and what is left to it in the middle of one."""
+
+    class Foreign:
+        """What a task waits for that is no future of asyncio's: it is asked while the C code does a step over."""
+
+        def __init__(self, future):
+            self.future, self.is_blocking = future, None
+
+        @property
+        def _asyncio_future_blocking(self):
+            for thing in gc.get_objects():
+                if type(thing).__module__ == "oneloop._core" and type(thing).__name__ == "Replay":
+                    touch(thing)
+            return self.is_blocking
+
+        @_asyncio_future_blocking.setter
+        def _asyncio_future_blocking(self, value):
+            self.is_blocking = value
+
+        def __getattr__(self, name):
+            return getattr(self.future, name)
+
+        def __await__(self):
+            if not self.future.done():
+                self.is_blocking = True
+                yield self
+            return self.future.result()
+
+    async def wait(*awaitables):
+        return [await awaitable for awaitable in awaitables]
+
+    async def give_way_and(then, *arguments):
+        await asyncio.sleep(0)
+        return then(*arguments)
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        for _ in range(3):
+            first, second, foreign, shared = (loop.create_future() for _ in range(4))
+            tasks = [loop.create_task(wait(first, second, Foreign(foreign)))]
+            tasks += [loop.create_task(wait(shared, asyncio.sleep(0, number))) for number in range(3)]
+            tasks += [loop.create_task(give_way_and(fail)), loop.create_task(give_way_and(pow, 2, 70))]
+            # Ended with nobody, with one and with two to be told.
+            for task in tasks[:2]:
+                for _ in range(2):
+                    task.add_done_callback(repr, context=contextvars.copy_context())
+            cancelling = loop.create_task(give_way_and(lambda: asyncio.current_task().cancel("itself")))
+            for number, future in enumerate((first, second, foreign, shared)):
+                await asyncio.sleep(0)
+                future.set_result(Resurrected([number]))
+            await asyncio.gather(*tasks, cancelling, return_exceptions=True)
+            # One that is initialized anew between two steps, one that is cancelled there, and one that nobody holds.
+            anew, lost = loop.create_task(wait(loop.create_future())), loop.create_task(wait(loop.create_future()))
+            await asyncio.sleep(0)
+            anew._log_destroy_pending = lost._log_destroy_pending = False
+            coroutine = give_way_and(int)
+            anew.__init__(coroutine, loop=loop)
+            await anew
+            lost.add_done_callback(lambda _, lost=lost: None)
+            waiting = loop.create_task(wait(loop.create_future()))
+            await asyncio.sleep(0)
+            waiting.cancel()
+            del lost, task, tasks
+            gc.collect()
+            await asyncio.gather(waiting, return_exceptions=True)
+        Resurrected.back.clear()
+
+    run(main)
+
+
+@program()
 def tasks():
     async def main():
         loop = asyncio.get_running_loop()

@@ -18,6 +18,8 @@ use crate::ffi::slot::Slot;
 use crate::ffi::{call, context, method};
 use crate::handle::{Callback, Handle};
 use crate::names;
+use crate::overrides::{self, Method};
+use crate::stepping::{self, Taken};
 
 /// The environment variable that turns this off.
 const SWITCH: &str = "ONELOOP_HANDLE_FREE";
@@ -55,7 +57,7 @@ impl Call {
         })
     }
 
-    /// Runs it, as [`Handle::run`] would.
+    /// Runs it, as [`Handle::run`] would. Answers what is to be queued: itself, or what follows on it.
     ///
     /// # Errors
     /// `SystemExit` and `KeyboardInterrupt` of the callback, and what the exception handler raises.
@@ -63,30 +65,55 @@ impl Call {
     pub(crate) fn run<'py>(
         self,
         py: Python<'py>,
-        event_loop: impl FnOnce() -> Option<Bound<'py, PyAny>>,
-    ) -> PyResult<()> {
-        let result = self.call(py);
+        event_loop: impl Fn() -> Option<Bound<'py, PyAny>>,
+        is_debugged: impl Fn() -> bool,
+    ) -> PyResult<Option<Self>> {
+        let result = self.call(py, || match is_debugged() {
+            true => None,
+            false => event_loop(),
+        });
         match result {
-            Ok(()) => {
+            Ok(Taken::Again) => Ok(Some(self)),
+            Ok(Taken::Done | Taken::No) => {
                 self.release(py);
-                Ok(())
+                Ok(None)
+            }
+            Ok(Taken::Then(next)) => {
+                self.release(py);
+                Ok(Some(Self {
+                    callback: next.callback.unbind(),
+                    argument: Some(next.task.unbind()),
+                    context: next.context.unbind(),
+                }))
             }
             Err(error) => match event_loop() {
-                Some(event_loop) => self.into_handle(&event_loop)?.report(py, error),
+                Some(event_loop) => {
+                    let handle = self.into_handle(&event_loop)?;
+                    handle.report(py, error).map(|()| None)
+                }
                 None => Err(error),
             },
         }
     }
 
     #[inline]
-    fn call(&self, py: Python<'_>) -> PyResult<()> {
+    fn call<'py>(
+        &self,
+        py: Python<'py>,
+        plain_loop: impl Fn() -> Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Taken<'py>> {
         let callback = self.callback.bind(py);
+        let argument = self.argument.as_ref().map(|argument| argument.bind(py));
         let _entered = context::Entered::new(self.context.bind(py))?;
-        match &self.argument {
-            Some(argument) => call::with(callback, [argument.bind(py)]),
-            None => call::with(callback, []),
+        let is_ours = |of: &Bound<'py, PyAny>| match plain_loop() {
+            Some(running) if running.is(of) => Ok(overrides::find(of, Method::CallSoon)?.is_none()),
+            _ => Ok(false),
+        };
+        match (stepping::take(callback, argument, is_ours)?, argument) {
+            (Taken::No, Some(argument)) => call::with(callback, [argument]).map(|_| Taken::Done),
+            (Taken::No, None) => call::with(callback, []).map(|_| Taken::Done),
+            (taken, _) => Ok(taken),
         }
-        .map(drop)
     }
 
     /// Lets go of everything. A plain drop would ask PyO3 each time whether the thread is attached.

@@ -135,7 +135,13 @@ impl PyHost {
                 result
             }
             Entry::Call(call) => match self.debug.get() {
-                false => call.run(py, || self.running(py)),
+                false => {
+                    let next = call.run(py, || self.running(py), || self.debug.get())?;
+                    if let (Some(call), Some(engine)) = (next, self.engine.upgrade()) {
+                        engine.push(Entry::Call(call));
+                    }
+                    Ok(())
+                }
                 // Debug mode was turned on since: it measures handles.
                 true => match self.running(py) {
                     Some(event_loop) => self.run_callback(py, &call.into_handle(&event_loop)?),

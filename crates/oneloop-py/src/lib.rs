@@ -24,6 +24,7 @@ mod signals;
 mod sleepers;
 mod sock;
 mod socket;
+mod stepping;
 mod streams;
 mod task;
 mod transport;
@@ -55,6 +56,12 @@ mod _core {
         crate::ffi::native_method::adopt::<Loop>(cls)
     }
 
+    /// Whether the steps of asyncio's tasks are taken without its C code, as they are where that is like the one that is known.
+    #[pyfunction]
+    fn _takes_steps(py: Python<'_>) -> bool {
+        crate::stepping::is_on(py)
+    }
+
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();
@@ -66,6 +73,7 @@ mod _core {
         crate::event_loop::add_methods(py)?;
         crate::direct::learn_sign(py)?;
         crate::streams::learn(py)?;
+        crate::stepping::learn(py)?;
         crate::overrides::remember(&py.get_type::<Loop>())?;
         crate::task::detect_convention(py)?;
         crate::socket::remember(py)?;

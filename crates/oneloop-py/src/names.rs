@@ -55,6 +55,7 @@ strings! {
     _is_debug_mode,
     _limit,
     _log_destroy_pending,
+    _must_cancel,
     _paused,
     _proceed,
     _read_ready,

@@ -19,10 +19,16 @@ use crate::names;
 pub(crate) enum Method {
     Time,
     CallAt,
+    CallSoon,
     GetDebug,
 }
 
-const METHODS: [Method; 3] = [Method::Time, Method::CallAt, Method::GetDebug];
+const METHODS: [Method; 4] = [
+    Method::Time,
+    Method::CallAt,
+    Method::CallSoon,
+    Method::GetDebug,
+];
 
 /// For each of [`METHODS`], by the number of the enum's variant, its C function.
 type Functions = [Option<usize>; METHODS.len()];
@@ -143,6 +149,7 @@ impl Method {
         match self {
             Self::Time => names::time(py),
             Self::CallAt => names::call_at(py),
+            Self::CallSoon => names::call_soon(py),
             Self::GetDebug => names::get_debug(py),
         }
     }

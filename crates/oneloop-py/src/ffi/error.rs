@@ -19,6 +19,15 @@ pub(crate) fn fetch(py: Python<'_>) -> PyErr {
     }
 }
 
+/// The later of two exceptions, with the earlier one as its context: what is left of both after a clean-up that failed, too.
+#[cold]
+pub(crate) fn chained(py: Python<'_>, earlier: PyErr, later: PyErr) -> PyErr {
+    let later = later.into_value(py);
+    // SAFETY: both are live exceptions; the reference to the context is handed over.
+    unsafe { ffi::PyException_SetContext(later.as_ptr(), earlier.into_value(py).into_ptr()) };
+    PyErr::from_value(later.into_bound(py).into_any())
+}
+
 /// Runs `f`, which may call Python and must report its own failures, and puts back the exception that was set before, if one was: a
 /// finalizer runs wherever the last reference goes.
 pub(crate) fn kept<R>(py: Python<'_>, f: impl FnOnce() -> R) -> R {

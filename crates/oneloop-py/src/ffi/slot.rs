@@ -6,9 +6,16 @@
 
 use std::cell::UnsafeCell;
 
+use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::raw_type::{Halt, Visit};
+
+/// How many references there are to that object.
+pub(crate) fn references(object: &Bound<'_, PyAny>) -> isize {
+    // SAFETY: the object is live; its count is read.
+    unsafe { ffi::Py_REFCNT(object.as_ptr()) }
+}
 
 /// An optional reference with interior mutability, at first none. `Send`, since Python may free its owner on any
 /// thread; not `Sync`, since it is only ever reached with the GIL.
