@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import inspect
+import os
 import re
 import socket
 import sys
@@ -15,7 +16,7 @@ import pytest
 from helpers.compare import like_asyncio, raised
 from helpers.connecting import connect, failure
 from helpers.descriptors import none_left
-from helpers.loops import goes_on
+from helpers.loops import goes_on, run_once
 
 HOST = "127.0.0.1"
 
@@ -326,6 +327,75 @@ def test_audit_hooks_see_it(loop_factory, listener, host, audited):
         return seen
 
     assert like_asyncio(scenario, loop_factory) == [("socket.connect", (host, port))]
+
+
+@pytest.mark.parametrize("default", [None, 0.0, 5.0])
+def test_the_socket_of_a_connection_does_not_block(loop_factory, listener, default):
+    """Whatever the default is, and is else as it would be if it had been made to block first."""
+
+    def scenario(factory):
+        with contextlib.closing(factory()) as loop:
+            made = loop.create_connection(asyncio.Protocol, *listener.getsockname())
+            transport, _ = loop.run_until_complete(made)
+            sock = transport.get_extra_info("socket")._sock
+            seen = [sock.gettimeout(), sock.family, sock.type, sock.proto, os.get_blocking(sock.fileno())]
+            seen.append(sock.get_inheritable())
+            transport.abort()
+            run_once(loop)
+            return seen
+
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(default)
+    try:
+        seen = like_asyncio(scenario, loop_factory)
+    finally:
+        socket.setdefaulttimeout(before)
+    assert seen == [0.0, socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, False, False]
+
+
+def test_a_class_in_the_place_of_sockets_is_asked_as_by_asyncio(loop_factory, listener, monkeypatch):
+    class Asked(socket.socket):
+        def __init__(self, *args, **kwargs):
+            given = dict(zip(("family", "type", "proto"), args, strict=False)) | kwargs
+            asked.append([int(given[name]) for name in ("family", "type", "proto")])
+            super().__init__(*args, **kwargs)
+
+        def setblocking(self, flag):
+            asked.append(flag)
+            super().setblocking(flag)
+
+    def scenario(factory):
+        asked.clear()
+        with contextlib.closing(factory()) as loop, monkeypatch.context() as patch:
+            patch.setattr(socket, "socket", Asked)
+            made = loop.create_connection(asyncio.Protocol, *listener.getsockname())
+            transport, _ = loop.run_until_complete(made)
+            transport.abort()
+            run_once(loop)
+            return asked[:2]  # asyncio says so once more
+
+    asked = []
+    kind = [int(socket.AF_INET), int(socket.SOCK_STREAM), int(socket.IPPROTO_TCP)]
+    assert like_asyncio(scenario, loop_factory) == [kind, False]
+
+
+def test_a_socket_of_pythons_own_is_made_not_to_block(oneloop, listener):
+    """By the call that makes it: a hook sees with what."""
+    kinds = []
+    is_on = True
+
+    def hook(event, args):
+        if is_on and event == "socket.__new__":
+            kinds.append(args[2])
+
+    with contextlib.closing(oneloop.new_event_loop()) as loop:
+        sys.addaudithook(hook)  # for ever, so it is deaf afterwards
+        made = loop.create_connection(asyncio.Protocol, *listener.getsockname())
+        transport, _ = loop.run_until_complete(made)
+        is_on = False
+        transport.abort()
+        run_once(loop)
+    assert kinds == [socket.SOCK_STREAM | socket.SOCK_NONBLOCK]
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,10 @@ from ._tls import Tls
 
 # As an int: what becomes of it is a number, and enumerations are looked at by Python code.
 _TCP = int(socket.IPPROTO_TCP)
+# Where the system makes sockets that do not block, that is a system call less than to tell them so.
+_NONBLOCK = int(getattr(socket, "SOCK_NONBLOCK", 0))
+_STREAM_NONBLOCK = int(socket.SOCK_STREAM) | _NONBLOCK
+_SOCKET = socket.socket
 
 _ProtocolT = TypeVar("_ProtocolT", bound=asyncio.BaseProtocol)
 
@@ -282,9 +286,12 @@ class Connections(Tls):
         What ``_connect()`` does of one address, without resolving again what is resolved: programs connect to literals
         more often than to all else.
         """
-        sock = socket.socket(family, socket.SOCK_STREAM, _TCP)
+        # A class in the place of Python's own (a proxy's) is asked for what asyncio asks for.
+        blocks = socket.socket is not _SOCKET or not _NONBLOCK
+        sock = socket.socket(family, socket.SOCK_STREAM if blocks else _STREAM_NONBLOCK, _TCP)
         try:
-            sock.setblocking(False)
+            if blocks:
+                sock.setblocking(False)
             await self._sock_connect(sock, address, family)
         except BaseException:
             sock.close()
