@@ -165,6 +165,8 @@ strings! {
     ssl,
     ssl_object,
     sslcontext,
+    #[cfg(Py_3_15)]
+    take_bytes,
     time,
     tobytes,
     unwrap,

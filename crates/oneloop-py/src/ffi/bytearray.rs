@@ -9,7 +9,13 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes};
 
-use super::{bytes, error};
+#[cfg(not(Py_3_15))]
+use super::bytes;
+#[cfg(Py_3_15)]
+use super::call;
+use super::error;
+#[cfg(Py_3_15)]
+use crate::names;
 
 /// Appends a copy of `bytes`, as `extend` does.
 ///
@@ -35,10 +41,29 @@ pub(crate) fn append(target: &Bound<'_, PyByteArray>, bytes: &[u8]) -> PyResult<
     Ok(())
 }
 
-/// A copy of the first `count` bytes, or of all if there are fewer, which are removed.
+/// The first `count` bytes, or all if there are fewer, which are removed.
 ///
 /// # Errors
 /// As [`remove`].
+#[cfg(Py_3_15)]
+pub(crate) fn take<'py>(
+    source: &Bound<'py, PyByteArray>,
+    count: usize,
+) -> PyResult<Bound<'py, PyBytes>> {
+    // As asyncio does: all of them are handed over without a copy, and an empty one with a view is refused.
+    let count = count.min(source.len()).into_pyobject(source.py())?;
+    let taken = call::method(
+        names::take_bytes(source.py()),
+        [source.as_any(), count.as_any()],
+    )?;
+    Ok(taken.cast_into()?)
+}
+
+/// The first `count` bytes, or all if there are fewer, which are removed.
+///
+/// # Errors
+/// As [`remove`].
+#[cfg(not(Py_3_15))]
 pub(crate) fn take<'py>(
     source: &Bound<'py, PyByteArray>,
     count: usize,
