@@ -34,6 +34,35 @@ def test_steps_are_taken_unless_the_switch_is_off(oneloop):
     assert output(ASK, ONELOOP_NATIVE_TASK="0") == "False\n"
 
 
+def test_debug_mode_sees_every_step(loop_factory, caplog):
+    """Each call is timed and told of, which steps of our own would not be."""
+
+    def scenario(factory):
+        async def wait(future):
+            for _ in range(5):
+                await asyncio.sleep(0)
+            return await future
+
+        async def main():
+            future = asyncio.get_running_loop().create_future()
+            task = asyncio.create_task(wait(future), name="told")
+            await asyncio.sleep(0)
+            future.set_result("done")
+            return await task
+
+        with contextlib.closing(factory()) as loop:
+            loop.set_debug(True)
+            loop.slow_callback_duration = 0
+            caplog.clear()
+            result = loop.run_until_complete(main())
+            messages = [record.getMessage() for record in caplog.records]
+        steps = [message for message in messages if "name='told'" in message and message.startswith("Executing")]
+        assert len(steps) >= 6
+        return result, len(steps)
+
+    like_asyncio(scenario, loop_factory)
+
+
 # Each makes asyncio another one before oneloop is imported; what is left is asked whether it works.
 OTHERS = {
     "a task of another class": "asyncio.Task = asyncio.tasks.Task = asyncio.tasks._PyTask",

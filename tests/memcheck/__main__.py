@@ -76,7 +76,9 @@ def check(name: str) -> Outcome:
 
 
 def surroundings() -> dict[str, str]:
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "ONELOOP_DRIVER") if name in os.environ}
+    kept = {
+        name: value for name, value in os.environ.items() if name in ("PATH", "HOME") or name.startswith("ONELOOP_")
+    }
     return {**kept, "LANG": "C.UTF-8", "PYTHONMALLOC": "malloc", "PYTHONHASHSEED": "0", "PYTHONPATH": str(TESTS)}
 
 

@@ -7,7 +7,8 @@
 //! has done it; so there is one who knows what to do then.
 //!
 //! A task class of our own, a subclass of asyncio's, was tried and given up: making one costs more than its steps save, asyncio's C code has its fast
-//! paths for the exact class only, and programs see another class. Debug mode makes handles and never comes here.
+//! paths for the exact class only, and programs see another class. In debug mode each
+//! call has a handle and its step is asyncio's, but for a call that was scheduled before that was turned on.
 //!
 //! What this needs of asyncio's private behaviour is learned and tried out when the module is made (`ffi::c_task`, `trial`); where any of it
 //! is otherwise, and with `ONELOOP_NATIVE_TASK=0` in the environment, the C code takes every step.

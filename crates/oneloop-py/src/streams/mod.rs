@@ -1,6 +1,7 @@
-//! The fast path for asyncio's `StreamReader`: what a transport has received goes to the reader without a call into Python.
+//! The fast paths for asyncio's `StreamReader`: what a transport has received goes to the reader without a call into Python (here), and
+//! whoever reads from it takes it without Python code (`reader`, `reading`, `attempt`).
 //!
-//! It is taken for exactly a `StreamReaderProtocol` over exactly a `StreamReader`, as long as nobody has put other methods in the place of
+//! The first is taken for exactly a `StreamReaderProtocol` over exactly a `StreamReader`, as long as nobody has put other methods in the place of
 //! those that it stands for, on the classes or on the objects: that is looked at each time. What it does is what they do, in their order; it
 //! knows their private names, so [`learn`] makes sure at import that this interpreter's methods use no others. Where anything is unlike that,
 //! and with `ONELOOP_FAST_STREAMS=0` in the environment, the protocol's method is called as any other protocol's.
