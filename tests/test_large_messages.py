@@ -55,6 +55,8 @@ oneloop.run(main())
 
 def pages_per_message(switch, **limits):
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "PYTHONMALLOC"))}
+    # Where reads are native, the pieces happen not to be freed at the end of memory, where the rule looks.
+    kept["ONELOOP_NATIVE_STREAMS"] = "0"
     child = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         env={**kept, **limits, SWITCH: switch},
@@ -83,6 +85,5 @@ def test_a_limit_of_the_users_stands(switch):
 
 @ONLY_GLIBC
 def test_the_switch_leaves_it_to_the_c_library():
-    """Its own rule is to hand back what is free at the end of its memory, with more than so much of it."""
-    limit = {"MALLOC_TRIM_THRESHOLD_": "131072", "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20)}
-    assert pages_per_message("0", **limit) > pages_per_message("1")
+    """Its own rule is to hand back what is free at the end of its memory."""
+    assert pages_per_message("0") > pages_per_message("1")
