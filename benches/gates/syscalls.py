@@ -23,10 +23,11 @@ from benches.suite.group import NoFigure
 TIME_LIMIT = 300
 CALL = re.compile(r"^(?:\S+ )?SYSCALL\[\d+,\s*\d+\]\(\s*\d+\) (?:sys_|unimplemented \(by the kernel\) )?(\w+)")
 MARK = "getpgid"
-# Memory, threads that wait for each other, the clock, which is the program's own here, and a thread's exit, for which
-# whoever has joined it in Python does not wait.
+# Memory, threads that wait for each other, the clock, which is the program's own here, and a thread's first and last
+# calls: nobody waits for these, so a mark may lie on either side of them, and their lines may be cut by another's.
 OTHERS = re.compile(
-    r"^(futex|mmap|munmap|mremap|mprotect|brk|madvise|clock_gettime|sched_yield|exit|rt_sig\w+|gettid|getpid)$"
+    r"^(futex|mmap|munmap|mremap|mprotect|brk|madvise|clock_gettime|sched_yield|set_robust_list|rseq|exit|rt_sig\w+"
+    r"|gettid|getpid)$"
 )
 
 

@@ -117,13 +117,15 @@ impl PyHost {
     fn run_attached(&self, py: Python<'_>, entry: Entry) -> PyResult<()> {
         self.turns.begin();
         let result = self.run_entry(py, entry);
-        let others_wait = || {
-            self.engine
-                .upgrade()
-                .is_some_and(|engine| engine.has_ready())
-        };
-        self.turns.end(py, others_wait);
+        self.turns.end(py, || self.others_wait());
         result
+    }
+
+    /// Whether anything else is ready to run.
+    fn others_wait(&self) -> bool {
+        self.engine
+            .upgrade()
+            .is_some_and(|engine| engine.has_ready())
     }
 
     #[inline]
@@ -291,7 +293,9 @@ impl Attendant<PyHost> for Runner<'_, '_> {
 
     #[inline]
     fn check_signals(&mut self) -> PyResult<()> {
-        ffi::thread::check_signals(self.event_loop.py())
+        let py = self.event_loop.py();
+        self.host.turns.settle(py, || self.host.others_wait());
+        ffi::thread::check_signals(py)
     }
 }
 

@@ -70,6 +70,13 @@ impl Turns {
     #[inline]
     pub(crate) fn end(&self, py: Python<'_>, others_wait: impl FnOnce() -> bool) {
         self.inside.set(false);
+        self.settle(py, others_wait);
+    }
+
+    /// Sends what is held back, unless it waits for others: at the end of an entry, and of a tick, whose last one may be a Rust task's, which
+    /// is none here.
+    #[inline]
+    pub(crate) fn settle(&self, py: Python<'_>, others_wait: impl FnOnce() -> bool) {
         if !self.held.borrow().is_empty() && self.batch.borrow().is_over(others_wait(), monotonic) {
             self.release(py);
         }
